@@ -1,0 +1,23 @@
+//! `apiserver-proxy-sidecar`: keeps the API server proxy's address, and on request its packet filter rules, in
+//! place on a node.
+//!
+//! A proxy that carries Pods' connections to the API server listens on an address of its own on every node,
+//! such as 10.96.0.2. Somebody has to make that address local, and to exempt its traffic from connection
+//! tracking and from filters that would drop it. That is all this program does, again and again:
+//!
+//! 1. observe what is there ([`address`], [`rules::iptables`]),
+//! 2. compare it with what is wanted ([`wanted`], [`plan`]: pure),
+//! 3. apply the difference only,
+//! 4. after a write, observe again; only what was seen counts.
+//!
+//! Rules come before the address on the way up, and go after it on the way down, so that no connection is ever
+//! half tracked. [`reconcile`] does one such cycle, [`daemon`] repeats it, and [`cli`] says with what.
+
+pub mod address;
+pub mod backoff;
+pub mod cli;
+pub mod daemon;
+pub mod plan;
+pub mod reconcile;
+pub mod rules;
+pub mod wanted;

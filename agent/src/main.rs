@@ -1,0 +1,28 @@
+//! `apiserver-proxy-sidecar`. See the library for the story.
+
+use std::process::ExitCode;
+
+use agent::{cli, daemon};
+
+fn main() -> ExitCode {
+    let config = match cli::Config::from_command_line(std::env::args_os()) {
+        Ok(config) => config,
+        Err(stop) => return ExitCode::from(stop.print()),
+    };
+    if let Err(error) = config.log.init() {
+        eprintln!("Error: {error}");
+        return ExitCode::FAILURE;
+    }
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(daemon::Failed::Runtime)
+        .and_then(|runtime| runtime.block_on(daemon::run(&config)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            tracing::error!("{failed}");
+            ExitCode::FAILURE
+        }
+    }
+}

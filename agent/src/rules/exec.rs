@@ -1,0 +1,223 @@
+//! Runs one iptables program, and says what its answer means.
+
+use std::{
+    fmt,
+    path::PathBuf,
+    process::Output,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Duration,
+};
+
+use ::iptables::IPTables;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, gettid},
+};
+
+/// How long iptables may wait for its lock, in seconds (`-w`).
+const LOCK_WAIT: u32 = 5;
+/// How long a program may run in all, its wait for the lock included.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// One of the iptables programs, by its full path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program(&'static str);
+
+impl Program {
+    /// Looks a program up in `PATH`, then where distributions keep it.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let usual = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+        let candidates = std::env::split_paths(&path).chain(usual).map(|folder| folder.join(name));
+        let found = candidates.into_iter().find(|path| path.is_file())?;
+        // The iptables crate wants 'static; this happens once a program, at the start.
+        Some(Self(Box::leak(found.to_str()?.to_owned().into_boxed_str())))
+    }
+
+    /// Runs it on one table and waits for its answer, [`TIME_LIMIT`] at most. `command` is split at spaces.
+    ///
+    /// # Errors
+    /// When it can't be run, or says anything but "done" or "there is no such rule".
+    pub async fn run(self, table: &'static str, command: &str) -> Result<Answer, RunError> {
+        let command = format!("-w {LOCK_WAIT} {command}");
+        let shown = format!("{self} -t {table} {command}");
+        tracing::trace!(command = shown, "running");
+        let worker = Arc::new(AtomicI32::new(0));
+        let task = tokio::task::spawn_blocking({
+            let worker = Arc::clone(&worker);
+            move || {
+                worker.store(gettid().as_raw(), Ordering::Relaxed);
+                // Not new(): it starts the program to ask its version, and has every call wait without limit.
+                let program = IPTables { cmd: self.0, has_check: true, has_wait: false, is_numeric: true };
+                program.execute(table, &command).map_err(|error| error.to_string())
+            }
+        });
+        let output = match tokio::time::timeout(TIME_LIMIT, task).await {
+            Ok(Ok(Ok(output))) => output,
+            Ok(Ok(Err(cause))) => return Err(RunError::Start { command: shown, cause }),
+            Ok(Err(cause)) => return Err(RunError::Start { command: shown, cause: cause.to_string() }),
+            Err(_) => {
+                kill_children(worker.load(Ordering::Relaxed));
+                return Err(RunError::TimedOut { command: shown });
+            }
+        };
+        understand(shown, &output)
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// Ends what a thread of ours has started, so that the thread comes back.
+fn kill_children(thread: i32) {
+    let children = std::fs::read_to_string(format!("/proc/self/task/{thread}/children")).unwrap_or_default();
+    for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        // It may have ended meanwhile.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// What a program that worked has to say.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Exit code 0: the rule is there, or the change is made.
+    Done,
+    /// The rule, or its chain, is not there.
+    NoSuchRule,
+}
+
+/// Why an iptables program gave no answer. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not be started.
+    #[error("cannot run {command}: {cause}")]
+    Start {
+        /// The command line.
+        command: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// It did not end.
+    #[error("{command} did not end within {}s and was killed", TIME_LIMIT.as_secs())]
+    TimedOut {
+        /// The command line.
+        command: String,
+    },
+    /// The kernel refused.
+    #[error("{command}: {stderr}; the agent needs CAP_NET_ADMIN, and with iptables-legacy also CAP_NET_RAW")]
+    Denied {
+        /// The command line.
+        command: String,
+        /// What it printed.
+        stderr: String,
+    },
+    /// Somebody else holds the lock.
+    #[error("{command}: another program has held the xtables lock for {LOCK_WAIT}s; see which one does with fuser /run/xtables.lock")]
+    Locked {
+        /// The command line.
+        command: String,
+    },
+    /// The lock file can't be opened.
+    #[error("{command}: {stderr}; mount the node's /run/xtables.lock, writable")]
+    LockFile {
+        /// The command line.
+        command: String,
+        /// What it printed.
+        stderr: String,
+    },
+    /// Anything else.
+    #[error("{command} failed with {status}: {stderr}")]
+    Failed {
+        /// The command line.
+        command: String,
+        /// Exit code or signal.
+        status: String,
+        /// What it printed.
+        stderr: String,
+    },
+}
+
+/// Reads exit code and standard error. Exit code 1 alone says nothing: iptables-legacy ends with it for a
+/// missing capability too, so only the words that mean "no such rule" are taken for it.
+fn understand(command: String, output: &Output) -> Result<Answer, RunError> {
+    if output.status.success() {
+        return Ok(Answer::Done);
+    }
+    let printed = String::from_utf8_lossy(&output.stderr);
+    let says = |words: &[&str]| words.iter().any(|word| printed.contains(word));
+    if output.status.code() == Some(1)
+        && says(&["does a matching rule exist in that chain", "No chain/target/match by that name"])
+    {
+        return Ok(Answer::NoSuchRule);
+    }
+    let stderr = one_line(&printed);
+    Err(if says(&["can't open lock file"]) {
+        RunError::LockFile { command, stderr }
+    } else if says(&["holding the xtables lock"]) {
+        RunError::Locked { command }
+    } else if says(&["Permission denied", "Operation not permitted", "you must be root"]) {
+        RunError::Denied { command, stderr }
+    } else {
+        RunError::Failed { command, status: output.status.to_string(), stderr }
+    })
+}
+
+/// What a program printed, as one line of bounded length.
+fn one_line(printed: &str) -> String {
+    let lines: Vec<&str> = printed.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut line: String = lines.join("; ").chars().take(400).collect();
+    if line.is_empty() {
+        line.push_str("(no message)");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    fn answer(code: i32, stderr: &str) -> Result<Answer, String> {
+        let status = std::process::ExitStatus::from_raw(code << 8);
+        let output = Output { status, stdout: Vec::new(), stderr: stderr.as_bytes().to_vec() };
+        understand("iptables".to_owned(), &output).map_err(|error| format!("{error:?}"))
+    }
+
+    /// Left: what iptables 1.8.9 was seen to print. Right: what it means.
+    #[test]
+    fn exit_codes_are_read_with_their_message() {
+        let bad_rule = "iptables: Bad rule (does a matching rule exist in that chain?).\n";
+        assert_eq!(answer(0, ""), Ok(Answer::Done));
+        assert_eq!(answer(0, "# Warning: iptables-legacy tables present"), Ok(Answer::Done));
+        assert_eq!(answer(1, bad_rule), Ok(Answer::NoSuchRule));
+        assert_eq!(answer(1, "iptables: No chain/target/match by that name.\n"), Ok(Answer::NoSuchRule));
+        for (code, stderr, kind) in [
+            (1, "getsockopt failed strangely: Operation not permitted\n", "Denied"),
+            (4, "iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)", "Denied"),
+            (3, "iptables v1.8.9 (legacy): can't initialize iptables table `raw': Permission denied (you must be root)", "Denied"),
+            (4, "Can't lock /run/xtables.lock: Resource temporarily unavailable\nAnother app is currently holding the xtables lock. Stopped waiting after 5s.\n", "Locked"),
+            (4, "Fatal: can't open lock file /run/xtables.lock: Read-only file system\n", "LockFile"),
+            (1, "iptables v1.8.9 (nf_tables): chain `INPUT' in table `filter' is incompatible, use 'nft' tool.\n", "Failed"),
+            (2, "iptables v1.8.9 (nf_tables): unknown option \"--bogus\"\n", "Failed"),
+            (1, "", "Failed"),
+            (4, bad_rule, "Failed"),
+        ] {
+            let error = answer(code, stderr).unwrap_err();
+            assert!(error.starts_with(kind), "{code} {stderr:?} gave {error}");
+        }
+    }
+
+    #[test]
+    fn messages_stay_on_one_line() {
+        assert_eq!(one_line("a\n\n  b \n"), "a; b");
+        assert_eq!(one_line("\n"), "(no message)");
+        assert_eq!(one_line(&"x".repeat(10_000)).len(), 400);
+    }
+}

@@ -1,0 +1,312 @@
+//! Command lines as Go programs have them.
+//!
+//! clap does the parsing; this module gives it pflag's manners, so that the arguments of a running DaemonSet
+//! or Deployment keep their meaning: `--flag value`, `--flag=value`, `-v 2`, `-v=2`; a boolean takes its value
+//! after `=` only (`--daemon=false`, never `--daemon false`); the last of a flag given twice counts; `--help`
+//! is laid out as pflag lays it out. Each flag `--some-name` is also the variable `PREFIX` + `SOME_NAME`; the
+//! command line wins, and an empty variable counts as unset.
+//!
+//! Source: <https://pkg.go.dev/github.com/spf13/pflag>.
+
+use std::ffi::OsString;
+
+use clap::{
+    Arg, ArgAction, ArgMatches, Command,
+    builder::{TypedValueParser, ValueParser},
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use crate::version::version;
+
+/// Exit code for a command line that can't be understood, as Go's flag packages use it.
+pub const USAGE_ERROR: u8 = 2;
+
+/// A program as its command line knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// The binary's name.
+    pub name: &'static str,
+    /// What the environment variables start with, such as `ASP_SIDECAR_`.
+    pub env_prefix: &'static str,
+}
+
+/// Why [`parse`] has no flags to give: the program is to print something and end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Asked for (`--help`, `--version`): standard output, exit code 0.
+    Asked(String),
+    /// A mistake: standard error, exit code 2. One line.
+    Mistake(String),
+}
+
+impl Stop {
+    /// Prints the text where it belongs and returns the exit code.
+    #[must_use]
+    #[allow(clippy::print_stdout, clippy::print_stderr)]
+    pub fn print(&self) -> u8 {
+        match self {
+            Self::Asked(text) => {
+                println!("{text}");
+                0
+            }
+            Self::Mistake(text) => {
+                eprintln!("Error: {text}");
+                USAGE_ERROR
+            }
+        }
+    }
+}
+
+/// A flag with a value. `kind` is the word that `--help` shows for it (pflag's type name).
+pub fn value<P>(name: &'static str, kind: &'static str, parser: P, help: &'static str) -> Arg
+where
+    P: TypedValueParser + Send + Sync + 'static,
+{
+    Arg::new(name)
+        .long(name)
+        .value_name(kind)
+        .help(help)
+        .value_parser(ValueParser::new(parser))
+        .action(ArgAction::Set)
+        .allow_hyphen_values(true)
+}
+
+/// A flag whose value is any text.
+pub fn string(name: &'static str, help: &'static str) -> Arg {
+    value(name, "string", clap::builder::StringValueParser::new(), help)
+}
+
+/// A boolean flag with Go's spellings (`strconv.ParseBool`).
+pub fn boolean(name: &'static str, default: bool, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .help(help)
+        .action(ArgAction::Set)
+        .value_parser(parse_bool)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .default_value(if default { "true" } else { "false" })
+}
+
+fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("neither true nor false".to_owned()),
+    }
+}
+
+/// Parses the process's arguments, `args` with the program's name first.
+///
+/// # Errors
+/// [`Stop`] when there is nothing to run: help, version, or a mistake (which names flag and value).
+pub fn parse<I>(program: Program, command: Command, args: I) -> Result<ArgMatches, Stop>
+where
+    I: IntoIterator<Item = OsString>,
+{
+    parse_with_env(program, command, args, |name| std::env::var_os(name))
+}
+
+fn parse_with_env<I>(
+    program: Program,
+    command: Command,
+    args: I,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<ArgMatches, Stop>
+where
+    I: IntoIterator<Item = OsString>,
+{
+    let mut command = command
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .arg(Arg::new("help").short('h').long("help").action(ArgAction::SetTrue).hide(true))
+        .arg(Arg::new("version").long("version").help("print the version and exit").action(ArgAction::SetTrue));
+    command.build();
+
+    let args: Vec<OsString> = args.into_iter().skip(1).collect();
+    if let Some(stop) = asked_for(program, &command, &args) {
+        return Err(stop);
+    }
+    let from_env = environment(program, &command, &args, env);
+    let with_env = from_env.iter().map(|(_, arg)| arg.clone()).chain(args);
+    command.clone().try_get_matches_from(with_env).map_err(|error| {
+        let mistake = explain(program, &command, &error);
+        let named = argument_of(&error).unwrap_or_default();
+        match from_env.iter().find(|(_, arg)| *arg == named) {
+            Some((variable, _)) => Stop::Mistake(format!("{mistake} (set by {variable})")),
+            None => Stop::Mistake(mistake),
+        }
+    })
+}
+
+/// `--help` and `--version` work whatever else is there or missing.
+fn asked_for(program: Program, command: &Command, args: &[OsString]) -> Option<Stop> {
+    args.iter().find_map(|arg| match arg.to_str()? {
+        "--help" | "-h" => Some(Stop::Asked(usage(program, command))),
+        "--version" | "--version=true" => Some(Stop::Asked(format!("{} {}", program.name, version()))),
+        _ => None,
+    })
+}
+
+/// What the environment sets and the command line does not, as arguments (`--flag=value`) beside the
+/// variable's name.
+fn environment(
+    program: Program,
+    command: &Command,
+    args: &[OsString],
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Vec<(String, OsString)> {
+    let given = |name: &str| {
+        args.iter().filter_map(|arg| arg.to_str()).any(|arg| {
+            arg.strip_prefix("--").is_some_and(|arg| arg.split('=').next() == Some(name))
+                || (name.len() == 1 && !arg.starts_with("--") && arg.starts_with(&format!("-{name}")))
+        })
+    };
+    let settable = command.get_arguments().filter_map(Arg::get_long).filter(|name| !is_meta(name));
+    settable
+        .filter(|name| !given(name))
+        .filter_map(|name| {
+            let variable = variable(program, name);
+            let value = env(&variable).filter(|value| !value.is_empty())?;
+            let mut arg = OsString::from(format!("--{name}="));
+            arg.push(value);
+            Some((variable, arg))
+        })
+        .collect()
+}
+
+fn is_meta(name: &str) -> bool {
+    matches!(name, "help" | "version")
+}
+
+fn variable(program: Program, flag: &str) -> String {
+    format!("{}{}", program.env_prefix, flag.replace('-', "_").to_ascii_uppercase())
+}
+
+/// Variables of the program's prefix that set no flag: most likely a typing error, worth a warning.
+#[must_use]
+pub fn unknown_variables(program: Program, command: &Command) -> Vec<String> {
+    let known: Vec<String> =
+        command.get_arguments().filter_map(Arg::get_long).map(|name| variable(program, name)).collect();
+    let mut unknown: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with(program.env_prefix) && !known.contains(name))
+        .collect();
+    unknown.sort();
+    unknown
+}
+
+/// The argument that a validation error is about, as `--flag=value`.
+fn argument_of(error: &clap::Error) -> Option<OsString> {
+    let flag = long_name(&context(error, ContextKind::InvalidArg)?);
+    let value = context(error, ContextKind::InvalidValue)?;
+    Some(format!("{flag}={value}").into())
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) => texts.first().cloned(),
+        _ => None,
+    }
+}
+
+/// `-v, --v <Level>` or `--port <string>` to `--v` or `--port`.
+fn long_name(shown: &str) -> String {
+    let words = shown.split([' ', '=', '[', ',']);
+    words.into_iter().find(|word| word.starts_with("--")).unwrap_or(shown).to_owned()
+}
+
+/// One line for a mistake, in pflag's words where it has them.
+fn explain(program: Program, command: &Command, error: &clap::Error) -> String {
+    let flag = context(error, ContextKind::InvalidArg).map(|shown| long_name(&shown)).unwrap_or_default();
+    let given = context(error, ContextKind::InvalidValue).unwrap_or_default();
+    let why = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UnknownArgument if flag.starts_with('-') => {
+            let hint = context(error, ContextKind::SuggestedArg)
+                .map(|known| format!(", did you mean {}?", long_name(&known)))
+                .unwrap_or_else(|| format!("; see {} --help", program.name));
+            format!("unknown flag: {flag}{hint}")
+        }
+        ErrorKind::UnknownArgument => format!(
+            "unexpected argument {flag:?}: flags are written --flag=value, and a boolean's value always after \
+             the equals sign (--flag=false)"
+        ),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation if given.is_empty() && why.is_empty() => {
+            format!("flag needs a value: {flag}")
+        }
+        ErrorKind::InvalidValue => {
+            let accepted = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(values)) => format!(": accepted are {}", values.join(", ")),
+                _ => String::new(),
+            };
+            format!("invalid argument {given:?} for {flag:?} flag{accepted}")
+        }
+        ErrorKind::ValueValidation => format!("invalid argument {given:?} for {flag:?} flag{why}"),
+        ErrorKind::MissingRequiredArgument => {
+            let name = flag.trim_start_matches('-');
+            let what = command.get_arguments().find(|arg| arg.get_long() == Some(name)).and_then(Arg::get_help);
+            let what = what.map(|help| format!(" ({help})")).unwrap_or_default();
+            format!("required flag {flag:?} not set{what}; it can also be set by {}", variable(program, name))
+        }
+        _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    }
+}
+
+/// The text of `--help`, laid out as pflag does: sorted by name, a column of names and kinds, a column of
+/// what they mean with the default behind it.
+#[must_use]
+pub fn usage(program: Program, command: &Command) -> String {
+    let mut rows: Vec<(String, String)> = command
+        .get_arguments()
+        .filter(|arg| !arg.is_hide_set())
+        .filter_map(|arg| {
+            let name = arg.get_long()?;
+            let short = arg.get_short().map_or_else(|| "      ".to_owned(), |short| format!("  -{short}, "));
+            let kind = arg.get_value_names().filter(|_| !is_boolean(arg)).and_then(<[_]>::first);
+            let kind = kind.map(|kind| format!(" {kind}")).unwrap_or_default();
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            Some((format!("{short}--{name}{kind}"), help + &shown_default(arg)))
+        })
+        .collect();
+    rows.sort_by(|(a, _), (b, _)| by_flag(a).cmp(by_flag(b)));
+    let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or_default() + 3;
+    let mut text = format!("Usage of {} ({}):\n", program.name, version());
+    for (left, right) in rows {
+        text.push_str(&format!("{left:width$}{right}\n"));
+    }
+    text.push_str(&format!(
+        "\nEvery flag can also be set by environment: --some-name as {}.",
+        variable(program, "some-name")
+    ));
+    text
+}
+
+fn by_flag(row: &str) -> &str {
+    row.split_once("--").map_or(row, |(_, name)| name)
+}
+
+fn is_boolean(arg: &Arg) -> bool {
+    arg.get_num_args().is_some_and(|count| count.min_values() == 0)
+}
+
+/// pflag's rule: a default that is the type's zero value is not shown; texts are quoted.
+fn shown_default(arg: &Arg) -> String {
+    let Some(default) = arg.get_default_values().first().and_then(|value| value.to_str()) else {
+        return String::new();
+    };
+    let quoted = arg.get_value_names().and_then(<[_]>::first).is_some_and(|kind| kind == "string");
+    match default {
+        "" | "0" | "false" => String::new(),
+        text if quoted && !is_boolean(arg) => format!(" (default {text:?})"),
+        text => format!(" (default {text})"),
+    }
+}
+
+#[cfg(test)]
+#[path = "flags_tests.rs"]
+mod tests;
