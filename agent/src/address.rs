@@ -28,7 +28,9 @@ pub enum AddressError {
     #[error("interface {0} does not exist; see which do with ip link")]
     NoInterface(InterfaceName),
     /// The kernel refused for want of a capability.
-    #[error("cannot {0}: the kernel does not permit it; the agent needs CAP_NET_ADMIN in the node's network namespace")]
+    #[error(
+        "cannot {0}: the kernel does not permit it; the agent needs CAP_NET_ADMIN in the node's network namespace"
+    )]
     Denied(String),
     /// The kernel refused for another reason.
     #[error("cannot {action}: {cause}")]
@@ -122,8 +124,10 @@ impl Netlink {
     /// When the dump fails.
     pub async fn addresses(&self, link: Link) -> Result<Vec<IpNet>, AddressError> {
         let dump = self.handle.address().get().set_link_index_filter(link.index).execute();
-        let messages: Vec<AddressMessage> =
-            dump.try_collect().await.map_err(|error| AddressError::new("list addresses".to_owned(), error))?;
+        let messages: Vec<AddressMessage> = dump
+            .try_collect()
+            .await
+            .map_err(|error| AddressError::new("list addresses".to_owned(), error))?;
         Ok(messages.iter().filter_map(net_of).collect())
     }
 
@@ -140,7 +144,8 @@ impl Netlink {
                 ("bring the interface up".to_owned(), answer, None)
             }
             AddressChange::Add(address) => {
-                let mut request = self.handle.address().add(link.index, address.ip(), address.net().prefix_len());
+                let mut request =
+                    self.handle.address().add(link.index, address.ip(), address.net().prefix_len());
                 *request.message_mut() = to_add(link.index, address);
                 (format!("add address {address}"), request.execute().await, Some(nix::libc::EEXIST))
             }

@@ -115,13 +115,16 @@ impl Config {
         }
         if addresses.len() > MOST_ADDRESSES {
             let count = addresses.len();
-            return Err(Stop::Mistake(format!("{count} addresses for \"--ip-address\" flag: at most {MOST_ADDRESSES}")));
+            return Err(Stop::Mistake(format!(
+                "{count} addresses for \"--ip-address\" flag: at most {MOST_ADDRESSES}"
+            )));
         }
         let on = |name| matches.get_one::<bool>(name).copied().unwrap_or_default();
         let missing = |name: &str| Stop::Mistake(format!("flag --{name} has no value"));
         let interface = matches.get_one::<InterfaceName>("interface").ok_or_else(|| missing("interface"))?;
         let port = matches.get_one::<NonZeroU16>("port").ok_or_else(|| missing("port"))?;
-        let interval = matches.get_one::<GoDuration>("sync-interval").ok_or_else(|| missing("sync-interval"))?;
+        let interval =
+            matches.get_one::<GoDuration>("sync-interval").ok_or_else(|| missing("sync-interval"))?;
         let backend = matches.get_one::<String>("rules-backend").and_then(|value| Choice::from_value(value));
         Ok(Self {
             wanted: Wanted::new(interface.clone(), addresses, *port, on("setup-iptables")),
@@ -155,7 +158,9 @@ mod tests {
 
     #[test]
     fn addresses_add_up_and_count_once() {
-        let config = config(&["--ip-address=10.96.0.2,fd00::2", "--ip-address", "10.96.0.2", "--setup-iptables"]).unwrap();
+        let config =
+            config(&["--ip-address=10.96.0.2,fd00::2", "--ip-address", "10.96.0.2", "--setup-iptables"])
+                .unwrap();
         let shown: Vec<String> = config.wanted.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["10.96.0.2/32", "fd00::2/128"]);
         assert_eq!(config.wanted.rules.len(), 10);
@@ -163,14 +168,33 @@ mod tests {
 
     #[test]
     fn mistakes_name_flag_and_value() {
-        let many = format!("--ip-address={}", (1..=65).map(|n| format!("10.0.0.{n}")).collect::<Vec<_>>().join(","));
+        let many =
+            format!("--ip-address={}", (1..=65).map(|n| format!("10.0.0.{n}")).collect::<Vec<_>>().join(","));
         for (args, expected) in [
-            (&["--ip-address=127.0.0.1"][..], r#"invalid argument "127.0.0.1" for "--ip-address" flag: "127.0.0.1" is a loopback address; give a unicast address that the proxy can have for itself"#),
-            (&["--ip-address=10.0.0.1,,10.0.0.2"], r#"invalid argument "10.0.0.1,,10.0.0.2" for "--ip-address" flag: "" is not an IP address; write one such as 10.96.0.2 or fd00::2, without a prefix length"#),
-            (&["--ip-address=10.0.0.1", "--port=0"], r#"invalid argument "0" for "--port" flag: not a port; a number from 1 to 65535 is"#),
-            (&["--ip-address=10.0.0.1", "--sync-interval=0s"], r#"invalid argument "0s" for "--sync-interval" flag: the interval must be above 0"#),
-            (&["--ip-address=10.0.0.1", "--sync-interval=60"], r#"invalid argument "60" for "--sync-interval" flag: not a duration; write a number and a unit (ns, us, ms, s, m, h), such as 30s or 1m0s"#),
-            (&["--ip-address=10.0.0.1", "--interface=a/b"], r#"invalid argument "a/b" for "--interface" flag: not a device name; Linux takes 1 to 15 bytes without '/', ':' or white space, such as lo"#),
+            (
+                &["--ip-address=127.0.0.1"][..],
+                r#"invalid argument "127.0.0.1" for "--ip-address" flag: "127.0.0.1" is a loopback address; give a unicast address that the proxy can have for itself"#,
+            ),
+            (
+                &["--ip-address=10.0.0.1,,10.0.0.2"],
+                r#"invalid argument "10.0.0.1,,10.0.0.2" for "--ip-address" flag: "" is not an IP address; write one such as 10.96.0.2 or fd00::2, without a prefix length"#,
+            ),
+            (
+                &["--ip-address=10.0.0.1", "--port=0"],
+                r#"invalid argument "0" for "--port" flag: not a port; a number from 1 to 65535 is"#,
+            ),
+            (
+                &["--ip-address=10.0.0.1", "--sync-interval=0s"],
+                r#"invalid argument "0s" for "--sync-interval" flag: the interval must be above 0"#,
+            ),
+            (
+                &["--ip-address=10.0.0.1", "--sync-interval=60"],
+                r#"invalid argument "60" for "--sync-interval" flag: not a duration; write a number and a unit (ns, us, ms, s, m, h), such as 30s or 1m0s"#,
+            ),
+            (
+                &["--ip-address=10.0.0.1", "--interface=a/b"],
+                r#"invalid argument "a/b" for "--interface" flag: not a device name; Linux takes 1 to 15 bytes without '/', ':' or white space, such as lo"#,
+            ),
             (&[many.as_str()], r#"65 addresses for "--ip-address" flag: at most 64"#),
         ] {
             assert_eq!(config(args).unwrap_err(), Stop::Mistake(expected.to_owned()));

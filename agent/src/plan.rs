@@ -1,6 +1,6 @@
 //! What to change, given what was seen. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
@@ -56,10 +56,10 @@ pub fn addresses_down(wanted: &Wanted, present: &[IpNet]) -> Vec<AddressChange> 
 }
 
 /// The rules to insert, in the order in which to insert them: each goes to the head of its chain, so the last
-/// of a chain comes first.
+/// of a chain comes first. `present` counts copies.
 #[must_use]
-pub fn rules_to_insert(wanted: &[Rule], present: &BTreeSet<Rule>) -> Vec<Rule> {
-    wanted.iter().rev().filter(|rule| !present.contains(rule)).copied().collect()
+pub fn rules_to_insert(wanted: &[Rule], present: &BTreeMap<Rule, usize>) -> Vec<Rule> {
+    wanted.iter().rev().filter(|rule| !present.contains_key(rule)).copied().collect()
 }
 
 #[cfg(test)]
@@ -93,7 +93,11 @@ mod tests {
             ("another's device is left down", Link { loopback: false, ..DOWN }, &[], &[Add(v4), Add(v6)]),
         ];
         for (case, link, present, changes) in cases {
-            assert_eq!(addresses_up(&wanted(&["10.96.0.2", "fd00::2"]), *link, &nets(present)), *changes, "{case}");
+            assert_eq!(
+                addresses_up(&wanted(&["10.96.0.2", "fd00::2"]), *link, &nets(present)),
+                *changes,
+                "{case}"
+            );
         }
     }
 
@@ -106,7 +110,11 @@ mod tests {
             ("other prefixes are foreign", &["10.96.0.2/24", "fd00::2/64"], &[]),
         ];
         for (case, present, changes) in cases {
-            assert_eq!(addresses_down(&wanted(&["10.96.0.2", "fd00::2"]), &nets(present)), *changes, "{case}");
+            assert_eq!(
+                addresses_down(&wanted(&["10.96.0.2", "fd00::2"]), &nets(present)),
+                *changes,
+                "{case}"
+            );
         }
     }
 
@@ -114,9 +122,9 @@ mod tests {
     fn missing_rules_are_inserted_last_first() {
         let rules = wanted(&["10.96.0.2"]).rules;
         let all: Vec<Rule> = rules.iter().rev().copied().collect();
-        assert_eq!(rules_to_insert(&rules, &BTreeSet::new()), all);
-        assert_eq!(rules_to_insert(&rules, &rules.iter().copied().collect()), []);
-        let without_third = rules.iter().filter(|rule| **rule != rules[2]).copied().collect();
+        assert_eq!(rules_to_insert(&rules, &BTreeMap::new()), all);
+        assert_eq!(rules_to_insert(&rules, &all.iter().map(|rule| (*rule, 1)).collect()), []);
+        let without_third = rules.iter().filter(|rule| **rule != rules[2]).map(|rule| (*rule, 2)).collect();
         assert_eq!(rules_to_insert(&rules, &without_third), [rules[2]]);
     }
 }

@@ -34,12 +34,6 @@ pub enum Problem {
 #[derive(Debug)]
 pub struct Problems(Vec<Problem>);
 
-impl Problems {
-    fn none_or(problems: Vec<Problem>) -> Result<(), Self> {
-        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
-    }
-}
-
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, problem) in self.0.iter().enumerate() {
@@ -83,14 +77,16 @@ impl Reconciler {
         if wanted.is_empty() {
             return Ok(0);
         }
-        let missing = plan::rules_to_insert(wanted, &self.rules.present(wanted).await?);
+        let missing = plan::rules_to_insert(wanted, &self.rules.copies(wanted).await?);
         for rule in &missing {
             self.rules.insert(*rule).await?;
             tracing::info!(%rule, "rule inserted");
         }
         if !missing.is_empty() {
-            let seen = self.rules.present(&missing).await?;
-            if let Some(rule) = missing.iter().find(|rule| !seen.contains(rule)) {
+            let seen = self.rules.copies(&missing).await?;
+            if let Some(rule) = missing.iter().find(|rule| !seen.contains_key(rule)) {
+                // If it is there after all, under a name that we don't know, it must not become more every time.
+                self.rules.delete(*rule).await?;
                 return Err(RulesError::NotSeen(*rule));
             }
         }
@@ -137,14 +133,12 @@ impl Reconciler {
         if let Err(error) = self.addresses_down().await {
             problems.push(error.into());
         }
-        for rule in self.wanted.rules.clone() {
-            match self.rules.delete_all(rule).await {
-                Ok(0) => {}
-                Ok(copies) => tracing::info!(%rule, copies, "rule deleted"),
-                Err(error) => problems.push(error.into()),
-            }
+        if !self.wanted.rules.is_empty()
+            && let Err(errors) = self.rules.delete_all(&self.wanted.rules).await
+        {
+            problems.extend(errors.into_iter().map(Problem::from));
         }
-        Problems::none_or(problems)
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
 
     async fn addresses_down(&self) -> Result<(), AddressError> {

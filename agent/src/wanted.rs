@@ -160,7 +160,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<LocalAddress>(), Err(BadAddress::Reserved(what)), "{text}");
         }
-        for text in ["", " ", "10.96.0.2/32", "10.96.0", "010.96.0.2", "fd00::2%lo", "localhost", "10.96.0.2 "] {
+        for text in
+            ["", " ", "10.96.0.2/32", "10.96.0", "010.96.0.2", "fd00::2%lo", "localhost", "10.96.0.2 "]
+        {
             assert_eq!(text.parse::<LocalAddress>(), Err(BadAddress::Syntax), "{text:?}");
         }
     }

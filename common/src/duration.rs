@@ -117,9 +117,22 @@ mod tests {
 
     #[test]
     fn refuses_what_go_refuses() {
-        for text in
-            ["", " ", "5", "s", "-5s", "1M", "2weeks", "1 s", "1s ", "5d", "1m0", "1e3s", "..s", "99999999999999h"]
-        {
+        for text in [
+            "",
+            " ",
+            "5",
+            "s",
+            "-5s",
+            "1M",
+            "2weeks",
+            "1 s",
+            "1s ",
+            "5d",
+            "1m0",
+            "1e3s",
+            "..s",
+            "99999999999999h",
+        ] {
             assert!(text.parse::<GoDuration>().is_err(), "{text:?} was accepted");
         }
     }

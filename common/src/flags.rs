@@ -123,7 +123,9 @@ where
         .disable_version_flag(true)
         .args_override_self(true)
         .arg(Arg::new("help").short('h').long("help").action(ArgAction::SetTrue).hide(true))
-        .arg(Arg::new("version").long("version").help("print the version and exit").action(ArgAction::SetTrue));
+        .arg(
+            Arg::new("version").long("version").help("print the version and exit").action(ArgAction::SetTrue),
+        );
     command.build();
 
     let args: Vec<OsString> = args.into_iter().skip(1).collect();
@@ -249,7 +251,8 @@ fn explain(program: Program, command: &Command, error: &clap::Error) -> String {
         ErrorKind::ValueValidation => format!("invalid argument {given:?} for {flag:?} flag{why}"),
         ErrorKind::MissingRequiredArgument => {
             let name = flag.trim_start_matches('-');
-            let what = command.get_arguments().find(|arg| arg.get_long() == Some(name)).and_then(Arg::get_help);
+            let what =
+                command.get_arguments().find(|arg| arg.get_long() == Some(name)).and_then(Arg::get_help);
             let what = what.map(|help| format!(" ({help})")).unwrap_or_default();
             format!("required flag {flag:?} not set{what}; it can also be set by {}", variable(program, name))
         }

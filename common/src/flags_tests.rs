@@ -39,7 +39,9 @@ fn booleans_take_go_spellings_after_an_equals_sign() {
     let daemon = |args: &[&str]| *run(args).unwrap().get_one::<bool>("daemon").unwrap();
     assert!(daemon(&[]));
     assert!(daemon(&["--daemon"]));
-    for (text, meaning) in [("1", true), ("T", true), ("True", true), ("0", false), ("F", false), ("FALSE", false)] {
+    for (text, meaning) in
+        [("1", true), ("T", true), ("True", true), ("0", false), ("F", false), ("FALSE", false)]
+    {
         assert_eq!(daemon(&[&format!("--daemon={text}")]), meaning, "{text}");
     }
     assert_eq!(
@@ -60,13 +62,22 @@ fn values_follow_an_equals_sign_or_a_space() {
 
 #[test]
 fn mistakes_name_flag_and_value() {
-    assert_eq!(mistake(&["--port=70000"]), r#"invalid argument "70000" for "--port" flag: 70000 is not in 1..=65535"#);
+    assert_eq!(
+        mistake(&["--port=70000"]),
+        r#"invalid argument "70000" for "--port" flag: 70000 is not in 1..=65535"#
+    );
     assert!(mistake(&["--port", "x"]).starts_with(r#"invalid argument "x" for "--port" flag: "#));
     assert_eq!(mistake(&["--v=x"]), r#"invalid argument "x" for "--v" flag: invalid digit found in string"#);
-    assert_eq!(mistake(&["--backend=ipfw"]), r#"invalid argument "ipfw" for "--backend" flag: accepted are auto, nft"#);
+    assert_eq!(
+        mistake(&["--backend=ipfw"]),
+        r#"invalid argument "ipfw" for "--backend" flag: accepted are auto, nft"#
+    );
     assert_eq!(mistake(&["--prot=1"]), "unknown flag: --prot, did you mean --port?");
     assert_eq!(mistake(&["--frobnicate"]), "unknown flag: --frobnicate; see prog --help");
-    assert_eq!(run_env(&["--ip-address"], &[]).unwrap_err(), Stop::Mistake("flag needs a value: --ip-address".into()));
+    assert_eq!(
+        run_env(&["--ip-address"], &[]).unwrap_err(),
+        Stop::Mistake("flag needs a value: --ip-address".into())
+    );
     let Err(Stop::Mistake(missing)) = run_env(&[], &[]) else { panic!("nothing was required") };
     assert_eq!(
         missing,
@@ -85,7 +96,8 @@ fn the_environment_sets_what_the_command_line_does_not() {
     let empty = run_env(&["--ip-address=10.0.0.1"], &[("ASP_PROG_PORT", "")]).unwrap();
     assert_eq!(empty.get_one::<u16>("port"), Some(&443), "an empty variable is unset");
 
-    let Err(Stop::Mistake(text)) = run_env(&["--ip-address=1"], &[("ASP_PROG_PORT", "tcp://10.0.0.1:443")]) else {
+    let Err(Stop::Mistake(text)) = run_env(&["--ip-address=1"], &[("ASP_PROG_PORT", "tcp://10.0.0.1:443")])
+    else {
         panic!("accepted")
     };
     assert!(text.contains("\"tcp://10.0.0.1:443\"") && text.ends_with("(set by ASP_PROG_PORT)"), "{text}");

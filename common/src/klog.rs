@@ -33,7 +33,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         if !self.skip_headers {
             let metadata = event.metadata();
             let file = metadata.file().and_then(|path| path.rsplit('/').next()).unwrap_or("???");
@@ -148,9 +153,6 @@ mod tests {
         let evil = "x\nE1120 00:00:00.000000 1 main.rs:1] all is lost";
         let line = logged(true, || tracing::info!(name = evil, empty = "", "{}", "a\nb"));
         assert_eq!(line.lines().count(), 1, "{line}");
-        assert_eq!(
-            line,
-            "a\\nb name=\"x\\nE1120 00:00:00.000000 1 main.rs:1] all is lost\" empty=\"\"\n"
-        );
+        assert_eq!(line, "a\\nb name=\"x\\nE1120 00:00:00.000000 1 main.rs:1] all is lost\" empty=\"\"\n");
     }
 }

@@ -69,8 +69,10 @@ mod tests {
         for n in 0..10 {
             file.write_all(format!("line {n} ...\n").as_bytes()).unwrap();
         }
-        let (now, before) =
-            (std::fs::read_to_string(&path).unwrap(), std::fs::read_to_string(folder.path().join("agent.log.1")).unwrap());
+        let (now, before) = (
+            std::fs::read_to_string(&path).unwrap(),
+            std::fs::read_to_string(folder.path().join("agent.log.1")).unwrap(),
+        );
         assert!(now.contains("line 9") && now.len() <= 30, "{now}");
         assert!(before.len() <= 30 && !before.contains("line 0"), "{before}");
     }

@@ -35,8 +35,13 @@ pub fn basic_flags() -> Vec<Arg> {
         value("v", "Level", clap::value_parser!(i32), "number for the log level verbosity")
             .short('v')
             .default_value("0"),
-        value("log-format", "string", PossibleValuesParser::new(["text", "json"]), "[optional] form of the log lines: text or json.")
-            .default_value("text"),
+        value(
+            "log-format",
+            "string",
+            PossibleValuesParser::new(["text", "json"]),
+            "[optional] form of the log lines: text or json.",
+        )
+        .default_value("text"),
     ]
 }
 
@@ -100,7 +105,8 @@ impl LogConfig {
         let to_file = on("logtostderr") == Some(false);
         let all_to_stderr = !to_file || on("alsologtostderr") == Some(true);
         let threshold = matches.try_get_one::<Level>("stderrthreshold").ok().flatten().copied();
-        let megabytes = matches.try_get_one::<u64>("log_file_max_size").ok().flatten().copied().unwrap_or_default();
+        let megabytes =
+            matches.try_get_one::<u64>("log_file_max_size").ok().flatten().copied().unwrap_or_default();
         Self {
             level: match matches.get_one::<i32>("v").copied().unwrap_or_default() {
                 ..=1 => Level::INFO,
@@ -131,8 +137,12 @@ impl LogConfig {
         let file = match &self.file {
             None => None,
             Some(path) => Some(Mutex::new(LogFile::open(path, self.file_cap).map_err(|error| {
-                let hint = "give a path that can be written with --log_file, or leave out --logtostderr=false";
-                io::Error::new(error.kind(), format!("cannot open the log file {}: {error}; {hint}", path.display()))
+                let hint =
+                    "give a path that can be written with --log_file, or leave out --logtostderr=false";
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot open the log file {}: {error}; {hint}", path.display()),
+                )
             })?)),
         };
         let sink = Sink { stderr_from: self.stderr_from, file };
@@ -175,9 +185,9 @@ impl<'a> MakeWriter<'a> for Sink {
 impl Write for Line<'_> {
     /// Takes the whole line. A full disk or a closed pipe loses the line, never the program.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let filed = self.file.is_some_and(|file| {
-            file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line).is_ok()
-        });
+        let filed = self
+            .file
+            .is_some_and(|file| file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line).is_ok());
         if self.stderr || (self.file.is_some() && !filed) {
             let _ = io::stderr().lock().write_all(line);
         }
@@ -201,9 +211,14 @@ mod tests {
 
     #[test]
     fn verbosity_maps_onto_levels() {
-        for (v, level) in
-            [(-1, Level::INFO), (0, Level::INFO), (1, Level::INFO), (2, Level::DEBUG), (5, Level::DEBUG), (9, Level::TRACE)]
-        {
+        for (v, level) in [
+            (-1, Level::INFO),
+            (0, Level::INFO),
+            (1, Level::INFO),
+            (2, Level::DEBUG),
+            (5, Level::DEBUG),
+            (9, Level::TRACE),
+        ] {
             assert_eq!(config(&[&format!("--v={v}")]).level, level, "-v={v}");
         }
     }
@@ -222,6 +237,9 @@ mod tests {
     #[test]
     fn flags_without_effect_are_named_once_set() {
         assert!(config(&[]).ignored.is_empty());
-        assert_eq!(config(&["--vmodule=a=1", "--skip_log_headers"]).ignored, ["--vmodule", "--skip_log_headers"]);
+        assert_eq!(
+            config(&["--vmodule=a=1", "--skip_log_headers"]).ignored,
+            ["--vmodule", "--skip_log_headers"]
+        );
     }
 }

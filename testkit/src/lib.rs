@@ -1,1 +1,42 @@
-//! .
+//! For tests only: what they need to meet the real kernel, real sockets and real programs.
+//!
+//! - [`netns`]: a network and mount namespace of the test's own.
+//! - [`process`]: programs started, watched, signalled and never left behind.
+//! - [`pki`]: certificate authorities and certificates.
+//! - [`eventually`]: waiting for something to become true.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+pub mod netns;
+pub mod pki;
+pub mod process;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// How long a test waits for something that should come at once: enough for a machine under load.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `check` gives a value.
+///
+/// # Panics
+/// When half a minute was not enough; says what was waited for.
+#[track_caller]
+pub fn eventually<T>(what: impl Fn() -> String, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = check() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {}", what());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A file or folder under the repository's `testdata`.
+#[must_use]
+pub fn testdata(path: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata")).join(path)
+}

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{
     Family, Table,
-    exec::{Answer, Program, RunError},
+    exec::{Program, RunError},
 };
 
 /// `--rules-backend`.
@@ -158,7 +158,10 @@ pub async fn choose(choice: Choice) -> Result<(Programs, String), RunError> {
     let (nft, legacy) = (Programs::find(Variant::Nft), Programs::find(Variant::Legacy));
     let found = |programs: &Programs| programs.v4.is_some() || programs.v6.is_some();
     if !found(&nft) && !found(&legacy) {
-        return Ok((Programs::find(Variant::Plain), "there is no iptables-nft and no iptables-legacy".to_owned()));
+        return Ok((
+            Programs::find(Variant::Plain),
+            "there is no iptables-nft and no iptables-legacy".to_owned(),
+        ));
     }
     if !found(&nft) {
         return Ok((legacy, "there is no iptables-nft".to_owned()));
@@ -181,7 +184,7 @@ impl Program {
     /// Whether a chain is there. iptables-nft words a missing chain in its own way: not an error here.
     async fn lists_chain(self, table: &'static str, chain: &str) -> Result<bool, RunError> {
         match self.run(table, &format!("-S {chain}")).await {
-            Ok(answer) => Ok(answer == Answer::Done),
+            Ok(answer) => Ok(answer.is_some()),
             Err(RunError::Failed { .. }) => Ok(false),
             Err(error) => Err(error),
         }

@@ -40,9 +40,11 @@ impl Program {
 
     /// Runs it on one table and waits for its answer, [`TIME_LIMIT`] at most. `command` is split at spaces.
     ///
+    /// Returns what it printed, or nothing when it says that there is no such rule or chain.
+    ///
     /// # Errors
-    /// When it can't be run, or says anything but "done" or "there is no such rule".
-    pub async fn run(self, table: &'static str, command: &str) -> Result<Answer, RunError> {
+    /// When it can't be run, or says anything else.
+    pub async fn run(self, table: &'static str, command: &str) -> Result<Option<String>, RunError> {
         let command = format!("-w {LOCK_WAIT} {command}");
         let shown = format!("{self} -t {table} {command}");
         tracing::trace!(command = shown, "running");
@@ -84,15 +86,6 @@ fn kill_children(thread: i32) {
     }
 }
 
-/// What a program that worked has to say.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Exit code 0: the rule is there, or the change is made.
-    Done,
-    /// The rule, or its chain, is not there.
-    NoSuchRule,
-}
-
 /// Why an iptables program gave no answer. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -119,7 +112,9 @@ pub enum RunError {
         stderr: String,
     },
     /// Somebody else holds the lock.
-    #[error("{command}: another program has held the xtables lock for {LOCK_WAIT}s; see which one does with fuser /run/xtables.lock")]
+    #[error(
+        "{command}: another program has held the xtables lock for {LOCK_WAIT}s; see which one does with fuser /run/xtables.lock"
+    )]
     Locked {
         /// The command line.
         command: String,
@@ -146,16 +141,16 @@ pub enum RunError {
 
 /// Reads exit code and standard error. Exit code 1 alone says nothing: iptables-legacy ends with it for a
 /// missing capability too, so only the words that mean "no such rule" are taken for it.
-fn understand(command: String, output: &Output) -> Result<Answer, RunError> {
+fn understand(command: String, output: &Output) -> Result<Option<String>, RunError> {
     if output.status.success() {
-        return Ok(Answer::Done);
+        return Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()));
     }
     let printed = String::from_utf8_lossy(&output.stderr);
     let says = |words: &[&str]| words.iter().any(|word| printed.contains(word));
     if output.status.code() == Some(1)
         && says(&["does a matching rule exist in that chain", "No chain/target/match by that name"])
     {
-        return Ok(Answer::NoSuchRule);
+        return Ok(None);
     }
     let stderr = one_line(&printed);
     Err(if says(&["can't open lock file"]) {
@@ -184,9 +179,10 @@ mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
 
-    fn answer(code: i32, stderr: &str) -> Result<Answer, String> {
+    fn answer(code: i32, stderr: &str) -> Result<Option<String>, String> {
         let status = std::process::ExitStatus::from_raw(code << 8);
-        let output = Output { status, stdout: Vec::new(), stderr: stderr.as_bytes().to_vec() };
+        let output =
+            Output { status, stdout: b"-P OUTPUT ACCEPT".to_vec(), stderr: stderr.as_bytes().to_vec() };
         understand("iptables".to_owned(), &output).map_err(|error| format!("{error:?}"))
     }
 
@@ -194,17 +190,36 @@ mod tests {
     #[test]
     fn exit_codes_are_read_with_their_message() {
         let bad_rule = "iptables: Bad rule (does a matching rule exist in that chain?).\n";
-        assert_eq!(answer(0, ""), Ok(Answer::Done));
-        assert_eq!(answer(0, "# Warning: iptables-legacy tables present"), Ok(Answer::Done));
-        assert_eq!(answer(1, bad_rule), Ok(Answer::NoSuchRule));
-        assert_eq!(answer(1, "iptables: No chain/target/match by that name.\n"), Ok(Answer::NoSuchRule));
+        assert_eq!(answer(0, ""), Ok(Some("-P OUTPUT ACCEPT".to_owned())));
+        assert_eq!(
+            answer(0, "# Warning: iptables-legacy tables present"),
+            Ok(Some("-P OUTPUT ACCEPT".to_owned()))
+        );
+        assert_eq!(answer(1, bad_rule), Ok(None));
+        assert_eq!(answer(1, "iptables: No chain/target/match by that name.\n"), Ok(None));
         for (code, stderr, kind) in [
             (1, "getsockopt failed strangely: Operation not permitted\n", "Denied"),
-            (4, "iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)", "Denied"),
-            (3, "iptables v1.8.9 (legacy): can't initialize iptables table `raw': Permission denied (you must be root)", "Denied"),
-            (4, "Can't lock /run/xtables.lock: Resource temporarily unavailable\nAnother app is currently holding the xtables lock. Stopped waiting after 5s.\n", "Locked"),
+            (
+                4,
+                "iptables v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)",
+                "Denied",
+            ),
+            (
+                3,
+                "iptables v1.8.9 (legacy): can't initialize iptables table `raw': Permission denied (you must be root)",
+                "Denied",
+            ),
+            (
+                4,
+                "Can't lock /run/xtables.lock: Resource temporarily unavailable\nAnother app is currently holding the xtables lock. Stopped waiting after 5s.\n",
+                "Locked",
+            ),
             (4, "Fatal: can't open lock file /run/xtables.lock: Read-only file system\n", "LockFile"),
-            (1, "iptables v1.8.9 (nf_tables): chain `INPUT' in table `filter' is incompatible, use 'nft' tool.\n", "Failed"),
+            (
+                1,
+                "iptables v1.8.9 (nf_tables): chain `INPUT' in table `filter' is incompatible, use 'nft' tool.\n",
+                "Failed",
+            ),
             (2, "iptables v1.8.9 (nf_tables): unknown option \"--bogus\"\n", "Failed"),
             (1, "", "Failed"),
             (4, bad_rule, "Failed"),

@@ -151,6 +151,9 @@ mod tests {
                 "-t filter -A OUTPUT -s 10.96.0.2/32 -p tcp -m tcp --sport 443 -j ACCEPT",
             ]
         );
-        assert_eq!(texts("fd00::2")[0], "-t raw -A PREROUTING -d fd00::2/128 -p tcp -m tcp --dport 443 -j NOTRACK");
+        assert_eq!(
+            texts("fd00::2")[0],
+            "-t raw -A PREROUTING -d fd00::2/128 -p tcp -m tcp --dport 443 -j NOTRACK"
+        );
     }
 }
