@@ -1,1 +1,25 @@
-//! .
+//! `apiserver-proxy-pod-webhook`: adds the API server's name to the environment of every Pod's containers.
+//!
+//! Kubernetes gives containers the API server's address as `KUBERNETES_SERVICE_HOST`. Where Pods are to reach
+//! it by name (through a proxy that looks at the name), this mutating admission webhook puts the variable into
+//! each container that does not set it itself; kubelet then leaves it alone.
+//!
+//! A request's way: [`server`] (TLS, HTTP, limits) → [`handler`] (method, content type, body) → [`review`]
+//! (JSON to what matters, pure) → [`inject`] (what to add, pure) → [`answer`] (back to JSON, pure). Nothing is
+//! ever taken away from a Pod, and no Pod is denied: a fault of the webhook's own is an HTTP error, so that the
+//! `failurePolicy` of its registration decides.
+
+pub mod answer;
+pub mod certificates;
+pub mod cli;
+pub mod env;
+pub mod fqdn;
+pub mod handler;
+pub mod health;
+pub mod inject;
+pub mod json;
+pub mod review;
+pub mod self_signed;
+pub mod server;
+pub mod status;
+pub mod tls;

@@ -1,1 +1,39 @@
-fn main() {}
+//! `apiserver-proxy-pod-webhook`. See the library for the story.
+
+use std::process::ExitCode;
+
+use common::shutdown::Signals;
+use webhook::{
+    cli::{Config, PROGRAM},
+    server::Server,
+};
+
+fn main() -> ExitCode {
+    let config = match Config::from_command_line(std::env::args_os()) {
+        Ok(config) => config,
+        Err(stop) => return ExitCode::from(stop.print()),
+    };
+    if let Err(error) = config.log.init() {
+        eprintln!("Error: {error}");
+        return ExitCode::FAILURE;
+    }
+    // Two threads: one is enough for any cluster, the second keeps a large review from holding up small ones.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{} cannot run: {error:#}", PROGRAM.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let signals = Signals::install()?;
+    let server = Server::build(config).await?;
+    if let Some(authority) = server.authority() {
+        print!("{}", authority.introduction());
+    }
+    server.run(signals).await
+}

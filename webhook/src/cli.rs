@@ -1,0 +1,233 @@
+//! Flags, and the configuration they make. Flags, words and defaults are those of the Go webhook.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgMatches, Command};
+use common::{
+    duration::GoDuration,
+    flags::{self, Program, Stop, boolean, string, value},
+    logging::{self, LogConfig},
+};
+
+use crate::{certificates::Files, env::Injection, fqdn::Fqdn};
+
+/// Name and environment prefix. The prefix is not the program's name: for a Service of that name kubelet would
+/// set `APISERVER_PROXY_POD_WEBHOOK_PORT=tcp://…`.
+pub const PROGRAM: Program = Program { name: "apiserver-proxy-pod-webhook", env_prefix: "ASP_WEBHOOK_" };
+
+/// Everything the program was told, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What to add to containers.
+    pub injection: Injection,
+    /// Where the certificate comes from.
+    pub certificates: CertificateSource,
+    /// A name or an address; empty for all addresses.
+    pub host: String,
+    /// 0 for any that is free.
+    pub port: u16,
+    /// Host and port of the health port, if there is to be one.
+    pub health_address: Option<(String, u16)>,
+    /// Longest body, in bytes.
+    pub max_request_bytes: usize,
+    /// How long to go on serving after a signal.
+    pub shutdown_delay: GoDuration,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// Where a certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// `--cert-dir`
+    Files(Files),
+    /// Made at the start.
+    InMemory,
+}
+
+fn command() -> Command {
+    Command::new(PROGRAM.name)
+        .args([
+            value(
+                "apiserver-fqdn",
+                "string",
+                |text: &str| text.parse::<Fqdn>(),
+                "apiserver-fqdn is the fully qualified domain name of the Kube-API Server e.g. example.com.",
+            )
+            .required(true),
+            value(
+                "apiserver-port",
+                "int",
+                parse_port,
+                "[optional] apiserver-port is the port of the Kube-API Server. If set, KUBERNETES_SERVICE_PORT is added too.",
+            ),
+            string("cert-dir", "cert-dir is the directory that contains the server key and certificate. The server key and certificate. If not set, a certificate is made in memory and its CA printed."),
+            file_name("cert-name", "[optional] cert-name is the server certificate name.").default_value("tls.crt"),
+            file_name("client-ca-name", "[optional] client-ca-name is the CA certificate name which server used to verify remote(client)'s certificate. Defaults to \"\", which means server does not verify client's certificate.")
+                .default_value(""),
+            value(
+                "health-bind-address",
+                "string",
+                parse_address,
+                "[optional] health-bind-address is the address of /livez and /readyz, in plain HTTP. Empty turns it off.",
+            )
+            .default_value(":9440"),
+            string("host", "[optional] host is the address that the server will listen on. Defaults to \"\" - all addresses.")
+                .default_value(""),
+            boolean("inject-ephemeral-containers", true, "[optional] inject-ephemeral-containers indicates whether debug containers get the variables too."),
+            file_name("key-name", "[optional] key-name is the server key name.").default_value("tls.key"),
+            value("max-request-bytes", "int", parse_size, "[optional] max-request-bytes is the length of the longest request that is read.")
+                .default_value("16777216"),
+            value("port", "int", clap::value_parser!(u16), "[optional] port is the port number that the server will serve.")
+                .default_value("9443"),
+            value("shutdown-delay", "duration", parse_duration, "[optional] shutdown-delay is how long the server goes on serving after SIGTERM, while it is taken out of its Service.")
+                .default_value("5s"),
+        ])
+        .args(logging::basic_flags())
+}
+
+/// A file name within `--cert-dir`.
+fn file_name(name: &'static str, help: &'static str) -> clap::Arg {
+    let parse = |text: &str| {
+        if text.contains('/') { Err("a path; give the name of a file in --cert-dir") } else { Ok(text.to_owned()) }
+    };
+    value(name, "string", parse, help)
+}
+
+fn parse_port(text: &str) -> Result<u16, &'static str> {
+    match text.parse() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err("not a port; a number from 1 to 65535 is"),
+    }
+}
+
+fn parse_size(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(size) if (1024..=1 << 30).contains(&size) => Ok(size),
+        _ => Err("not a number of bytes from 1024 to 1073741824"),
+    }
+}
+
+fn parse_duration(text: &str) -> Result<GoDuration, String> {
+    text.parse().map_err(|error: common::duration::NotADuration| error.to_string())
+}
+
+/// Go's `host:port`; an empty text is no address.
+fn parse_address(text: &str) -> Result<Option<(String, u16)>, &'static str> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    const WRONG: &str = "not host:port; write :9440, 127.0.0.1:9440 or [::1]:9440, or nothing to turn it off";
+    let (host, port) = text.rsplit_once(':').ok_or(WRONG)?;
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or_else(|| {
+        // Without brackets a colon would be ambiguous.
+        host
+    });
+    if host.contains(':') && !text.starts_with('[') {
+        return Err(WRONG);
+    }
+    Ok(Some((host.to_owned(), port.parse().map_err(|_| WRONG)?)))
+}
+
+impl Config {
+    /// Reads the command line, program name first, and the environment.
+    ///
+    /// # Errors
+    /// [`Stop`] when there is nothing to run.
+    pub fn from_command_line(args: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
+        let matches = flags::parse(PROGRAM, command(), args)?;
+        Self::from_matches(&matches)
+    }
+
+    fn from_matches(matches: &ArgMatches) -> Result<Self, Stop> {
+        let missing = |name: &str| Stop::Mistake(format!("flag --{name} has no value"));
+        let text = |name| matches.get_one::<String>(name).cloned().unwrap_or_default();
+        let host = matches.get_one::<Fqdn>("apiserver-fqdn").ok_or_else(|| missing("apiserver-fqdn"))?;
+        let ephemeral = matches.get_one::<bool>("inject-ephemeral-containers").copied().unwrap_or(true);
+        let (folder, client_ca) = (PathBuf::from(text("cert-dir")), text("client-ca-name"));
+        let certificates = if folder.as_os_str().is_empty() {
+            if !client_ca.is_empty() {
+                return Err(Stop::Mistake(format!(
+                    "invalid argument {client_ca:?} for \"--client-ca-name\" flag: it names a file in --cert-dir, which is not set"
+                )));
+            }
+            CertificateSource::InMemory
+        } else {
+            CertificateSource::Files(Files {
+                certificate: folder.join(text("cert-name")),
+                key: folder.join(text("key-name")),
+                client_ca: Some(client_ca).filter(|name| !name.is_empty()).map(|name| folder.join(name)),
+            })
+        };
+        Ok(Self {
+            injection: Injection::new(host, matches.get_one("apiserver-port").copied(), ephemeral),
+            certificates,
+            host: text("host"),
+            port: *matches.get_one("port").ok_or_else(|| missing("port"))?,
+            health_address: matches.get_one::<Option<(String, u16)>>("health-bind-address").cloned().flatten(),
+            max_request_bytes: *matches.get_one("max-request-bytes").ok_or_else(|| missing("max-request-bytes"))?,
+            shutdown_delay: *matches.get_one("shutdown-delay").ok_or_else(|| missing("shutdown-delay"))?,
+            log: LogConfig::from_matches(PROGRAM.name, matches),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(args: &[&str]) -> Result<Config, Stop> {
+        let args = std::iter::once("prog").chain(args.iter().copied());
+        Config::from_command_line(args.map(OsString::from))
+    }
+
+    #[test]
+    fn defaults_are_the_go_webhooks() {
+        let config = config(&["--apiserver-fqdn=foo.bar."]).unwrap();
+        assert_eq!((config.host.as_str(), config.port), ("", 9443));
+        assert_eq!(config.certificates, CertificateSource::InMemory);
+        assert_eq!(config.health_address, Some((String::new(), 9440)));
+        assert_eq!(config.max_request_bytes, 16 * 1024 * 1024);
+        assert_eq!(config.shutdown_delay.to_string(), "5s");
+        assert_eq!(config.injection.variables.len(), 1);
+    }
+
+    #[test]
+    fn files_are_in_the_folder() {
+        let config = config(&["--apiserver-fqdn=foo.bar.", "--cert-dir=/c", "--client-ca-name=ca.crt", "--apiserver-port=443"]);
+        let config = config.unwrap();
+        let CertificateSource::Files(files) = config.certificates else { panic!("no files") };
+        assert_eq!(files.to_string(), "/c/tls.crt and /c/tls.key and /c/ca.crt");
+        assert_eq!(config.injection.variables.len(), 2);
+    }
+
+    #[test]
+    fn addresses_are_written_as_in_go() {
+        for (text, address) in [
+            (":9440", Some(("", 9440))),
+            ("127.0.0.1:0", Some(("127.0.0.1", 0))),
+            ("[::1]:9440", Some(("::1", 9440))),
+            ("localhost:1", Some(("localhost", 1))),
+            ("", None),
+        ] {
+            let address = address.map(|(host, port): (&str, u16)| (host.to_owned(), port));
+            assert_eq!(parse_address(text), Ok(address), "{text}");
+        }
+        for text in ["9440", "::1", "::1:9440", ":x", "host:", "host:70000"] {
+            assert!(parse_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes_name_flag_and_value() {
+        for (args, expected) in [
+            (&["--apiserver-fqdn=10.0.0.1"][..], r#"invalid argument "10.0.0.1" for "--apiserver-fqdn" flag: an IP address; the proxy that Pods are sent to finds the API server by name, so give a name"#),
+            (&["--apiserver-fqdn=foo.bar.", "--client-ca-name=ca.crt"], r#"invalid argument "ca.crt" for "--client-ca-name" flag: it names a file in --cert-dir, which is not set"#),
+            (&["--apiserver-fqdn=foo.bar.", "--cert-name=../x"], r#"invalid argument "../x" for "--cert-name" flag: a path; give the name of a file in --cert-dir"#),
+            (&["--apiserver-fqdn=foo.bar.", "--apiserver-port=0"], r#"invalid argument "0" for "--apiserver-port" flag: not a port; a number from 1 to 65535 is"#),
+            (&["--apiserver-fqdn=foo.bar.", "--max-request-bytes=1"], r#"invalid argument "1" for "--max-request-bytes" flag: not a number of bytes from 1024 to 1073741824"#),
+        ] {
+            assert_eq!(config(args).unwrap_err(), Stop::Mistake(expected.to_owned()));
+        }
+    }
+}

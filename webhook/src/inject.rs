@@ -1,0 +1,123 @@
+//! What to add to a Pod. Pure.
+
+use json_patch::{AddOperation, Patch, PatchOperation};
+use jsonptr::{PointerBuf, Token};
+use k8s_openapi::api::core::v1::EnvVar;
+use serde_json::Value;
+
+use crate::{
+    env::Injection,
+    json::{Lenient, Malformed},
+    review::{Container, Pod, PodSpec, Request},
+};
+
+/// What comes of a request. Always "allowed".
+#[derive(Debug, PartialEq)]
+pub enum Decision {
+    /// Add variables; never an empty patch.
+    Patch(Patch),
+    /// A Pod that has all it needs, or is none of ours to change.
+    Unchanged,
+    /// Something that this webhook should not have been asked, or could not read; a line for the user.
+    Warn(String),
+}
+
+/// Values of the inject label that mean no: `disable`, and Go's spellings of false.
+const OPTED_OUT: [&str; 7] = ["disable", "f", "F", "FALSE", "false", "False", "0"];
+
+/// Decides on one request.
+///
+/// # Errors
+/// When a variable can't be put into JSON, which does not happen.
+pub fn decide(request: &Request<'_>, injection: &Injection) -> Result<Decision, serde_json::Error> {
+    let sub_resource = request.sub_resource.as_deref().unwrap_or_default();
+    let debugging = match (request.operation.as_deref().unwrap_or_default(), sub_resource) {
+        ("CREATE", "") => false,
+        ("UPDATE", "ephemeralcontainers") => true,
+        // The environment of a running container can't be changed.
+        _ => return Ok(Decision::Unchanged),
+    };
+    match &request.kind {
+        Some(kind) if kind.is_pod() => {}
+        Some(kind) => return Ok(Decision::Warn(format!("nothing injected: this webhook is for Pods, not for {kind}"))),
+        None => return Ok(Decision::Warn("nothing injected: the request names no kind".to_owned())),
+    }
+    let pod = match readable(&request.object) {
+        Ok(pod) => pod,
+        Err(Malformed(why)) => return Ok(Decision::Warn(format!("nothing injected: the Pod is malformed: {why}"))),
+    };
+    let Some(pod) = pod else {
+        return Ok(Decision::Warn("nothing injected: the request has no object".to_owned()));
+    };
+    let opted_out = pod.inject.as_deref().is_some_and(|value| OPTED_OUT.contains(&value));
+    if opted_out || pod.mirror {
+        return Ok(Decision::Unchanged);
+    }
+    let Some(spec) = &pod.spec else {
+        return Ok(Decision::Warn("nothing injected: the Pod is malformed: spec is missing".to_owned()));
+    };
+    let old = if debugging { readable(&request.old_object).ok().flatten() } else { None };
+    let operations = operations(spec, debugging, old.and_then(|old| old.spec.as_ref()), injection)?;
+    Ok(if operations.is_empty() { Decision::Unchanged } else { Decision::Patch(Patch(operations)) })
+}
+
+fn readable(object: &Lenient<Pod>) -> Result<Option<&Pod>, Malformed> {
+    object.0.as_ref().map(Option::as_ref).map_err(Clone::clone)
+}
+
+/// Init containers, then containers, then ephemeral containers, each list in its own order. While debugging
+/// (an update of `ephemeralcontainers`), only ephemeral containers that were not there before.
+fn operations(
+    spec: &PodSpec,
+    debugging: bool,
+    old: Option<&PodSpec>,
+    injection: &Injection,
+) -> Result<Vec<PatchOperation>, serde_json::Error> {
+    let old = old.map(|old| old.ephemeral_containers.as_slice()).unwrap_or_default();
+    let is_new = |container: &Container| old.iter().all(|old| old.name != container.name);
+    let lists = [
+        ("initContainers", &spec.init_containers, !debugging),
+        ("containers", &spec.containers, !debugging),
+        ("ephemeralContainers", &spec.ephemeral_containers, injection.ephemeral_containers),
+    ];
+    let mut operations = Vec::new();
+    for (list, containers, _) in lists.into_iter().filter(|(.., changeable)| *changeable) {
+        for (index, container) in containers.iter().enumerate() {
+            if is_new(container) {
+                add(list, index, container, injection, &mut operations)?;
+            }
+        }
+    }
+    Ok(operations)
+}
+
+/// One operation where the container has no environment, else one a variable, at the end.
+fn add(
+    list: &'static str,
+    index: usize,
+    container: &Container,
+    injection: &Injection,
+    operations: &mut Vec<PatchOperation>,
+) -> Result<(), serde_json::Error> {
+    let env = container.env.unwrap_or_default();
+    let missing: Vec<&EnvVar> = injection
+        .variables
+        .iter()
+        .filter(|(variable, _)| !env.present.contains(*variable))
+        .map(|(_, entry)| entry)
+        .collect();
+    let path = |rest: &[Token<'static>]| {
+        let mut path = PointerBuf::from_tokens([Token::new("spec"), Token::new(list), Token::from(index), Token::new("env")]);
+        rest.iter().for_each(|token| path.push_back(token.clone()));
+        path
+    };
+    let mut push = |path: PointerBuf, value: Value| operations.push(PatchOperation::Add(AddOperation { path, value }));
+    if container.env.is_none() && !missing.is_empty() {
+        push(path(&[]), serde_json::to_value(missing)?);
+        return Ok(());
+    }
+    for (position, entry) in (env.len..).zip(missing) {
+        push(path(&[Token::from(position)]), serde_json::to_value(entry)?);
+    }
+    Ok(())
+}

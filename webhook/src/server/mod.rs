@@ -1,0 +1,151 @@
+//! The server's life: build, run, drain.
+//!
+//! [`Server::build`] reads certificates and binds; [`Server::run`] serves until a signal. Then, in this order:
+//! not ready any more; for `--shutdown-delay` still serving, while Kubernetes takes the replica out of its
+//! Service, and asking clients to connect elsewhere; then no new connections, and what runs may finish.
+
+mod connection;
+mod listen;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use common::{duration::GoDuration, shutdown::Signals, version::version};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use self::connection::{Endpoint, Phase};
+use crate::{
+    certificates::Certificates,
+    cli::{CertificateSource, Config},
+    handler, health,
+    health::Health,
+    self_signed::{self, Authority},
+};
+
+/// How long requests that run may take to finish, once the listeners are closed.
+const DRAIN_TIME: Duration = Duration::from_secs(20);
+
+/// A server that is bound, and does not serve yet.
+#[derive(Debug)]
+pub struct Server {
+    webhook: TcpListener,
+    health_listener: Option<TcpListener>,
+    certificates: Arc<Certificates>,
+    authority: Option<Authority>,
+    health: Arc<Health>,
+    settings: handler::Settings,
+    shutdown_delay: GoDuration,
+}
+
+impl Server {
+    /// Reads the certificates, then binds.
+    ///
+    /// # Errors
+    /// When a certificate can't be used, or an address can't be bound.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let (certificates, authority) = match config.certificates {
+            CertificateSource::Files(files) => (Certificates::from_files(files).await?, None),
+            CertificateSource::InMemory => {
+                let (material, authority) = self_signed::generate(&config.host)?;
+                (Certificates::from_memory(&material)?, Some(authority))
+            }
+        };
+        let certificates = Arc::new(certificates);
+        let webhook = listen::bind(&config.host, config.port, "--host and --port").await?;
+        let health_listener = match &config.health_address {
+            None => None,
+            Some((host, port)) => Some(listen::bind(host, *port, "--health-bind-address").await?),
+        };
+        let health = Arc::new(Health::new(Arc::clone(&certificates)));
+        let settings =
+            handler::Settings { injection: config.injection, max_request_bytes: config.max_request_bytes };
+        let shutdown_delay = config.shutdown_delay;
+        Ok(Self { webhook, health_listener, certificates, authority, health, settings, shutdown_delay })
+    }
+
+    /// The CA of the certificate that was made in memory, if one was.
+    #[must_use]
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
+    }
+
+    /// Where the webhook listens.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.webhook.local_addr()
+    }
+
+    /// Where the health port listens, if there is one.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn health_address(&self) -> Option<io::Result<SocketAddr>> {
+        self.health_listener.as_ref().map(TcpListener::local_addr)
+    }
+
+    /// Serves until a signal comes and everything is drained; a second signal ends it at once.
+    ///
+    /// # Errors
+    /// When a part of the server ends by itself.
+    pub async fn run(self, mut signals: Signals) -> anyhow::Result<()> {
+        tracing::info!(
+            version = version(),
+            address = %self.address()?,
+            health = self.health_address().transpose()?.map(tracing::field::display),
+            "serving"
+        );
+        let (webhook_phase, _) = watch::channel(Phase::Serving);
+        let (health_phase, _) = watch::channel(Phase::Serving);
+        let webhook = Endpoint::https(self.webhook, Arc::clone(&self.certificates), handler::router(self.settings));
+        let mut tasks = vec![spawn("the webhook listener", webhook.serve(webhook_phase.subscribe()))];
+        if let Some(listener) = self.health_listener {
+            let endpoint = Endpoint::http(listener, health::router(Arc::clone(&self.health)));
+            tasks.push(spawn("the health listener", endpoint.serve(health_phase.subscribe())));
+        }
+        let certificates = Arc::clone(&self.certificates);
+        tasks.push(spawn("the certificate watch", async move { certificates.watch().await }));
+        self.health.set_serving(true);
+
+        tokio::select! {
+            signal = signals.next() => tracing::info!(signal, delay = %self.shutdown_delay, "stopping"),
+            ended = first_end(&mut tasks) => anyhow::bail!("{ended} ended by itself"),
+        }
+        self.health.set_serving(false);
+        let drained = async {
+            webhook_phase.send_replace(Phase::Leaving);
+            tokio::time::sleep(self.shutdown_delay.0).await;
+            webhook_phase.send_replace(Phase::Closing);
+            // Every connection holds a receiver.
+            if tokio::time::timeout(DRAIN_TIME, webhook_phase.closed()).await.is_err() {
+                tracing::warn!(connections = webhook_phase.receiver_count(), "cut what did not finish in time");
+            }
+        };
+        tokio::select! {
+            () = drained => tracing::info!("drained, bye"),
+            signal = signals.next() => tracing::warn!(signal, "second signal, ending at once"),
+        }
+        drop(health_phase);
+        Ok(())
+    }
+}
+
+/// A task with a name, for the log.
+struct Named(&'static str, JoinHandle<()>);
+
+fn spawn(name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> Named {
+    Named(name, tokio::spawn(task))
+}
+
+/// Waits until one of the tasks ends, which none should, and says which.
+async fn first_end(tasks: &mut [Named]) -> &'static str {
+    std::future::poll_fn(|context| {
+        for Named(name, task) in tasks.iter_mut() {
+            if std::pin::Pin::new(task).poll(context).is_ready() {
+                return std::task::Poll::Ready(*name);
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,94 @@
+//! Refusals, in the API's own words: a `Status` of meta/v1.
+//!
+//! Source: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>.
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+
+/// A refused HTTP request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    code: StatusCode,
+    reason: &'static str,
+    message: String,
+    close: bool,
+}
+
+impl Refusal {
+    /// 400: the body is not what it should be.
+    #[must_use]
+    pub fn bad_request(message: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// 404: no such path.
+    #[must_use]
+    pub fn not_found(path: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", format!("there is nothing at {path:?}"))
+    }
+
+    /// 405: the path takes something else.
+    #[must_use]
+    pub fn method(method: &str) -> Self {
+        let message = format!("{method:?} is not what this path takes; use POST");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
+    }
+
+    /// 408: the body came too slowly. The connection ends.
+    #[must_use]
+    pub fn too_slow(seconds: u64) -> Self {
+        let message = format!("the body did not arrive within {seconds} s");
+        Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "Timeout", message) }
+    }
+
+    /// 413: the body is too long. The connection ends, so that the rest need not be read.
+    #[must_use]
+    pub fn too_large(limit: usize) -> Self {
+        let message = format!("the body is longer than {limit} bytes (--max-request-bytes)");
+        Self { close: true, ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message) }
+    }
+
+    /// 415: not JSON.
+    #[must_use]
+    pub fn media_type(given: &str) -> Self {
+        let message = format!("the content type is {given:?}; send application/json");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    /// 500: a fault of our own.
+    #[must_use]
+    pub fn internal(message: String) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+
+    fn new(code: StatusCode, reason: &'static str, message: String) -> Self {
+        Self { code, reason, message, close: false }
+    }
+
+    /// For the log.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = Status {
+            code: Some(self.code.as_u16().into()),
+            status: Some("Failure".to_owned()),
+            reason: Some(self.reason.to_owned()),
+            message: Some(self.message),
+            ..Status::default()
+        };
+        let body = serde_json::to_vec(&status).unwrap_or_default();
+        let mut response = (self.code, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        if self.close {
+            response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

@@ -1,0 +1,117 @@
+//! From PEM files to a TLS configuration, and what a certificate says of itself.
+
+use std::{fmt, sync::Arc};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// What a server shows and asks for, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Material {
+    /// The server's certificate, and those that lead to its CA.
+    pub certificate: Vec<u8>,
+    /// The server's private key: PKCS #8, PKCS #1 or SEC 1.
+    pub key: Vec<u8>,
+    /// The CAs whose certificates clients must show; without, clients need none.
+    pub client_ca: Option<Vec<u8>>,
+}
+
+/// Why PEM files make no TLS configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum BadMaterial {
+    /// A file is not PEM.
+    #[error("the {what} is not PEM: {cause}")]
+    Pem {
+        /// Which file.
+        what: &'static str,
+        /// What was found.
+        cause: pem::Error,
+    },
+    /// A file has nothing of the kind in it.
+    #[error("the {0} holds no certificate")]
+    Empty(&'static str),
+    /// The client CA is none.
+    #[error("the client CA cannot be used: {0}")]
+    ClientCa(String),
+    /// Certificate and key don't go together, or are of a kind that rustls does not take.
+    #[error("certificate and key cannot be used: {0}")]
+    Pair(#[from] rustls::Error),
+    /// The certificate can't be read.
+    #[error("the certificate is not X.509: {0}")]
+    X509(String),
+}
+
+/// What a person wants to know of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Colon-separated hexadecimal, as openssl prints it.
+    pub serial: String,
+    /// Seconds since 1970.
+    pub not_before: i64,
+    /// Seconds since 1970.
+    pub not_after: i64,
+    not_after_text: String,
+}
+
+impl Identity {
+    fn of(certificate: &CertificateDer<'_>) -> Result<Self, BadMaterial> {
+        let (_, x509) = X509Certificate::from_der(certificate).map_err(|error| BadMaterial::X509(error.to_string()))?;
+        let validity = x509.validity();
+        Ok(Self {
+            serial: x509.raw_serial_as_string(),
+            not_before: validity.not_before.timestamp(),
+            not_after: validity.not_after.timestamp(),
+            not_after_text: validity.not_after.to_string(),
+        })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "serial {} until {}", self.serial, self.not_after_text)
+    }
+}
+
+/// Builds the configuration: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+///
+/// # Errors
+/// [`BadMaterial`], when the files can't be used, or not together.
+pub fn configuration(material: &Material) -> Result<(Arc<ServerConfig>, Identity), BadMaterial> {
+    let provider = Arc::new(ring::default_provider());
+    let chain = certificates("certificate", &material.certificate)?;
+    let identity = Identity::of(chain.first().ok_or(BadMaterial::Empty("certificate"))?)?;
+    let key = PrivateKeyDer::from_pem_slice(&material.key)
+        .map_err(|cause| BadMaterial::Pem { what: "private key", cause })?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = match &material.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities, provider)?),
+    };
+    let mut config = builder.with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok((Arc::new(config), identity))
+}
+
+fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadMaterial> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let chain = chain.map_err(|cause| BadMaterial::Pem { what, cause })?;
+    if chain.is_empty() { Err(BadMaterial::Empty(what)) } else { Ok(chain) }
+}
+
+fn client_verifier(
+    authorities: &[u8],
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, BadMaterial> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates("client CA", authorities)? {
+        roots.add(authority).map_err(|error| BadMaterial::ClientCa(error.to_string()))?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| BadMaterial::ClientCa(error.to_string()))
+}
