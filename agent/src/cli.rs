@@ -132,7 +132,11 @@ impl Config {
             daemon: on("daemon"),
             sync_interval: *interval,
             rules_backend: backend.ok_or_else(|| missing("rules-backend"))?,
-            log: LogConfig::from_matches(PROGRAM.name, matches),
+            log: LogConfig::from_matches(
+                PROGRAM.name,
+                matches,
+                flags::unknown_variables(PROGRAM, &command()),
+            ),
         })
     }
 }

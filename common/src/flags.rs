@@ -8,7 +8,7 @@
 //!
 //! Source: <https://pkg.go.dev/github.com/spf13/pflag>.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, io::Write};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Command,
@@ -42,15 +42,15 @@ pub enum Stop {
 impl Stop {
     /// Prints the text where it belongs and returns the exit code.
     #[must_use]
-    #[allow(clippy::print_stdout, clippy::print_stderr)]
     pub fn print(&self) -> u8 {
+        // A closed pipe (`--help | head`) is no reason to fail.
         match self {
             Self::Asked(text) => {
-                println!("{text}");
+                let _ = writeln!(std::io::stdout(), "{text}");
                 0
             }
             Self::Mistake(text) => {
-                eprintln!("Error: {text}");
+                let _ = writeln!(std::io::stderr(), "Error: {text}");
                 USAGE_ERROR
             }
         }
@@ -188,7 +188,7 @@ fn variable(program: Program, flag: &str) -> String {
     format!("{}{}", program.env_prefix, flag.replace('-', "_").to_ascii_uppercase())
 }
 
-/// Variables of the program's prefix that set no flag: most likely a typing error, worth a warning.
+/// Variables of the program's prefix that set no flag: most likely typing errors, worth a warning.
 #[must_use]
 pub fn unknown_variables(program: Program, command: &Command) -> Vec<String> {
     let known: Vec<String> =

@@ -88,13 +88,14 @@ pub struct LogConfig {
     file: Option<PathBuf>,
     /// Bytes; 0 means no cap.
     file_cap: u64,
-    ignored: Vec<String>,
+    warnings: Vec<String>,
 }
 
 impl LogConfig {
-    /// Reads the flags of [`basic_flags`] and, where the program has them, [`klog_flags`].
+    /// Reads the flags of [`basic_flags`] and, where the program has them, [`klog_flags`]. Of
+    /// `unknown_variables` the log will warn.
     #[must_use]
-    pub fn from_matches(program: &str, matches: &ArgMatches) -> Self {
+    pub fn from_matches(program: &str, matches: &ArgMatches, unknown_variables: Vec<String>) -> Self {
         let text = |name| matches.try_get_one::<String>(name).ok().flatten().cloned().unwrap_or_default();
         let on = |name| matches.try_get_one::<bool>(name).ok().flatten().copied();
         let file = match (text("log_file"), text("log_dir")) {
@@ -118,13 +119,18 @@ impl LogConfig {
             stderr_from: if all_to_stderr { Level::TRACE } else { threshold.unwrap_or(Level::ERROR) },
             file: to_file.then_some(file),
             file_cap: megabytes.saturating_mul(1024 * 1024),
-            ignored: WITHOUT_EFFECT
+            warnings: WITHOUT_EFFECT
                 .into_iter()
                 .filter(|name| {
                     let known = matches.try_contains_id(name).unwrap_or(false);
                     known && matches.value_source(name) != Some(ValueSource::DefaultValue)
                 })
-                .map(|name| format!("--{name}"))
+                .map(|name| format!("--{name} is accepted for compatibility and has no effect"))
+                .chain(
+                    unknown_variables
+                        .into_iter()
+                        .map(|name| format!("{name} in the environment sets no flag")),
+                )
                 .collect(),
         }
     }
@@ -152,9 +158,7 @@ impl LogConfig {
         } else {
             builder.event_format(Klog { skip_headers: self.skip_headers }).init();
         }
-        for flag in &self.ignored {
-            tracing::warn!(flag, "this flag is accepted for compatibility and has no effect");
-        }
+        self.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(())
     }
 }
@@ -206,7 +210,8 @@ mod tests {
 
     fn config(args: &[&str]) -> LogConfig {
         let command = Command::new("prog").no_binary_name(true).args(basic_flags()).args(klog_flags());
-        LogConfig::from_matches("prog", &command.try_get_matches_from(args).unwrap())
+        let unknown = vec!["ASP_PROG_TYPO".to_owned()];
+        LogConfig::from_matches("prog", &command.try_get_matches_from(args).unwrap(), unknown)
     }
 
     #[test]
@@ -235,11 +240,11 @@ mod tests {
     }
 
     #[test]
-    fn flags_without_effect_are_named_once_set() {
-        assert!(config(&[]).ignored.is_empty());
-        assert_eq!(
-            config(&["--vmodule=a=1", "--skip_log_headers"]).ignored,
-            ["--vmodule", "--skip_log_headers"]
-        );
+    fn what_has_no_effect_is_named() {
+        let typo = "ASP_PROG_TYPO in the environment sets no flag";
+        assert_eq!(config(&[]).warnings, [typo]);
+        let warnings = config(&["--vmodule=a=1", "--skip_log_headers"]).warnings;
+        assert!(warnings[0].starts_with("--vmodule is") && warnings[1].starts_with("--skip_log_headers is"));
+        assert_eq!(warnings[2..], [typo]);
     }
 }

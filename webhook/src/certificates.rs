@@ -89,7 +89,8 @@ impl Certificates {
     pub async fn from_files(files: Files) -> Result<Self, CertificateError> {
         let material = files.read().await?;
         let used = configuration(&material);
-        let (config, identity) = used.map_err(|cause| CertificateError::Bad { files: files.clone(), cause })?;
+        let (config, identity) =
+            used.map_err(|cause| CertificateError::Bad { files: files.clone(), cause })?;
         tell("certificate loaded", &identity);
         Ok(Self { source: Some((files, Mutex::new(material))), ..Self::of(config, identity) })
     }

@@ -89,7 +89,11 @@ fn command() -> Command {
 /// A file name within `--cert-dir`.
 fn file_name(name: &'static str, help: &'static str) -> clap::Arg {
     let parse = |text: &str| {
-        if text.contains('/') { Err("a path; give the name of a file in --cert-dir") } else { Ok(text.to_owned()) }
+        if text.contains('/') {
+            Err("a path; give the name of a file in --cert-dir")
+        } else {
+            Ok(text.to_owned())
+        }
     };
     value(name, "string", parse, help)
 }
@@ -119,14 +123,12 @@ fn parse_address(text: &str) -> Result<Option<(String, u16)>, &'static str> {
     }
     const WRONG: &str = "not host:port; write :9440, 127.0.0.1:9440 or [::1]:9440, or nothing to turn it off";
     let (host, port) = text.rsplit_once(':').ok_or(WRONG)?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or_else(|| {
-        // Without brackets a colon would be ambiguous.
-        host
-    });
-    if host.contains(':') && !text.starts_with('[') {
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    // Without brackets the colons of an IPv6 address are ambiguous.
+    if in_brackets.is_none() && host.contains(':') {
         return Err(WRONG);
     }
-    Ok(Some((host.to_owned(), port.parse().map_err(|_| WRONG)?)))
+    Ok(Some((in_brackets.unwrap_or(host).to_owned(), port.parse().map_err(|_| WRONG)?)))
 }
 
 impl Config {
@@ -164,10 +166,19 @@ impl Config {
             certificates,
             host: text("host"),
             port: *matches.get_one("port").ok_or_else(|| missing("port"))?,
-            health_address: matches.get_one::<Option<(String, u16)>>("health-bind-address").cloned().flatten(),
-            max_request_bytes: *matches.get_one("max-request-bytes").ok_or_else(|| missing("max-request-bytes"))?,
+            health_address: matches
+                .get_one::<Option<(String, u16)>>("health-bind-address")
+                .cloned()
+                .flatten(),
+            max_request_bytes: *matches
+                .get_one("max-request-bytes")
+                .ok_or_else(|| missing("max-request-bytes"))?,
             shutdown_delay: *matches.get_one("shutdown-delay").ok_or_else(|| missing("shutdown-delay"))?,
-            log: LogConfig::from_matches(PROGRAM.name, matches),
+            log: LogConfig::from_matches(
+                PROGRAM.name,
+                matches,
+                flags::unknown_variables(PROGRAM, &command()),
+            ),
         })
     }
 }
@@ -194,7 +205,12 @@ mod tests {
 
     #[test]
     fn files_are_in_the_folder() {
-        let config = config(&["--apiserver-fqdn=foo.bar.", "--cert-dir=/c", "--client-ca-name=ca.crt", "--apiserver-port=443"]);
+        let config = config(&[
+            "--apiserver-fqdn=foo.bar.",
+            "--cert-dir=/c",
+            "--client-ca-name=ca.crt",
+            "--apiserver-port=443",
+        ]);
         let config = config.unwrap();
         let CertificateSource::Files(files) = config.certificates else { panic!("no files") };
         assert_eq!(files.to_string(), "/c/tls.crt and /c/tls.key and /c/ca.crt");
@@ -221,11 +237,26 @@ mod tests {
     #[test]
     fn mistakes_name_flag_and_value() {
         for (args, expected) in [
-            (&["--apiserver-fqdn=10.0.0.1"][..], r#"invalid argument "10.0.0.1" for "--apiserver-fqdn" flag: an IP address; the proxy that Pods are sent to finds the API server by name, so give a name"#),
-            (&["--apiserver-fqdn=foo.bar.", "--client-ca-name=ca.crt"], r#"invalid argument "ca.crt" for "--client-ca-name" flag: it names a file in --cert-dir, which is not set"#),
-            (&["--apiserver-fqdn=foo.bar.", "--cert-name=../x"], r#"invalid argument "../x" for "--cert-name" flag: a path; give the name of a file in --cert-dir"#),
-            (&["--apiserver-fqdn=foo.bar.", "--apiserver-port=0"], r#"invalid argument "0" for "--apiserver-port" flag: not a port; a number from 1 to 65535 is"#),
-            (&["--apiserver-fqdn=foo.bar.", "--max-request-bytes=1"], r#"invalid argument "1" for "--max-request-bytes" flag: not a number of bytes from 1024 to 1073741824"#),
+            (
+                &["--apiserver-fqdn=10.0.0.1"][..],
+                r#"invalid argument "10.0.0.1" for "--apiserver-fqdn" flag: an IP address; the proxy that Pods are sent to finds the API server by name, so give a name"#,
+            ),
+            (
+                &["--apiserver-fqdn=foo.bar.", "--client-ca-name=ca.crt"],
+                r#"invalid argument "ca.crt" for "--client-ca-name" flag: it names a file in --cert-dir, which is not set"#,
+            ),
+            (
+                &["--apiserver-fqdn=foo.bar.", "--cert-name=../x"],
+                r#"invalid argument "../x" for "--cert-name" flag: a path; give the name of a file in --cert-dir"#,
+            ),
+            (
+                &["--apiserver-fqdn=foo.bar.", "--apiserver-port=0"],
+                r#"invalid argument "0" for "--apiserver-port" flag: not a port; a number from 1 to 65535 is"#,
+            ),
+            (
+                &["--apiserver-fqdn=foo.bar.", "--max-request-bytes=1"],
+                r#"invalid argument "1" for "--max-request-bytes" flag: not a number of bytes from 1024 to 1073741824"#,
+            ),
         ] {
             assert_eq!(config(args).unwrap_err(), Stop::Mistake(expected.to_owned()));
         }

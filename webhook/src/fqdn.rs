@@ -89,7 +89,14 @@ mod tests {
     #[test]
     fn names_are_kept_as_given() {
         let long = format!("{}.example.com", "a".repeat(63));
-        for name in ["foo.bar.", "foo.bar", "api.my-cluster.example.com.", "a1.b2.c3d", "xn--bcher-kva.example", &long] {
+        for name in [
+            "foo.bar.",
+            "foo.bar",
+            "api.my-cluster.example.com.",
+            "a1.b2.c3d",
+            "xn--bcher-kva.example",
+            &long,
+        ] {
             assert_eq!(name.parse::<Fqdn>().unwrap().to_string(), name);
         }
     }

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody},
     extract::{Request, State},
-    http::{HeaderMap, Method, Uri, header},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -18,6 +18,8 @@ use crate::{answer, env::Injection, inject, review::Review, status::Refusal};
 pub const PATH: &str = "/webhook/pod-apiserver-env";
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// How long the rest of a refused body is taken in, and thrown away.
+const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// What the handler needs to know.
 #[derive(Debug, Clone)]
@@ -30,27 +32,48 @@ pub struct Settings {
 
 /// The webhook's paths.
 pub fn router(settings: Settings) -> Router {
+    let elsewhere = |request: Request| async {
+        let refusal = Refusal::not_found(request.uri().path());
+        refuse(refusal, request.into_body())
+    };
+    let other_method = |request: Request| async {
+        let refusal = Refusal::method(request.method().as_str());
+        refuse(refusal, request.into_body())
+    };
     Router::new()
         .route(PATH, post(admit))
-        .method_not_allowed_fallback(|method: Method| async move { Refusal::method(method.as_str()) })
-        .fallback(|uri: Uri| async move { Refusal::not_found(uri.path()) })
+        .method_not_allowed_fallback(other_method)
+        .fallback(elsewhere)
         .with_state(Arc::new(settings))
 }
 
 async fn admit(State(settings): State<Arc<Settings>>, request: Request) -> Response {
-    match answer(&settings, request).await {
-        Ok(body) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
-        Err(refusal) => {
-            tracing::warn!(reason = refusal.message(), "request refused");
-            refusal.into_response()
-        }
+    let (head, mut body) = request.into_parts();
+    if let Err(refusal) = check_media_type(&head.headers) {
+        return refuse(refusal, body);
+    }
+    let bytes = match read(&mut body, settings.max_request_bytes).await {
+        Ok(bytes) => bytes,
+        Err(refusal) => return refuse(refusal, body),
+    };
+    match review(&settings.injection, &bytes) {
+        Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
+        Err(refusal) => refuse(refusal, body),
     }
 }
 
-async fn answer(settings: &Settings, request: Request) -> Result<Vec<u8>, Refusal> {
-    check_media_type(request.headers())?;
-    let body = read(request.into_body(), settings.max_request_bytes).await?;
-    review(&settings.injection, &body)
+/// Answers with a refusal, and lets the rest of the body come in for a moment. A connection that is closed with
+/// something unread is reset, and a reset overtakes the answer.
+fn refuse(refusal: Refusal, mut body: Body) -> Response {
+    tracing::warn!(reason = refusal.message(), "request refused");
+    if !body.is_end_stream() {
+        tokio::spawn(async move {
+            let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+            // Whoever is still sending then has had time to read the answer.
+            let _ = tokio::time::timeout(LINGER_TIME, rest).await;
+        });
+    }
+    refusal.into_response()
 }
 
 /// Answers one body. Pure.
@@ -71,10 +94,9 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Refusal::media_type(given)) }
 }
 
-async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
+async fn read(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
     // An announced length is refused before a byte is read, and before a client that asks is told to go on.
-    let announced = axum::body::HttpBody::size_hint(&body).lower();
-    if announced > limit as u64 {
+    if body.size_hint().lower() > limit as u64 {
         return Err(Refusal::too_large(limit));
     }
     match tokio::time::timeout(BODY_TIME, Limited::new(body, limit).collect()).await {

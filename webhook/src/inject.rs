@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     env::Injection,
-    json::{Lenient, Malformed},
+    json::{Lenient, Malformed, Object},
     review::{Container, Pod, PodSpec, Request},
 };
 
@@ -38,13 +38,18 @@ pub fn decide(request: &Request<'_>, injection: &Injection) -> Result<Decision, 
         _ => return Ok(Decision::Unchanged),
     };
     match &request.kind {
-        Some(kind) if kind.is_pod() => {}
-        Some(kind) => return Ok(Decision::Warn(format!("nothing injected: this webhook is for Pods, not for {kind}"))),
+        Some(Object(kind)) if kind.is_pod() => {}
+        Some(Object(kind)) => {
+            return Ok(Decision::Warn(format!("nothing injected: this webhook is for Pods, not for {kind}")));
+        }
         None => return Ok(Decision::Warn("nothing injected: the request names no kind".to_owned())),
     }
     let pod = match readable(&request.object) {
         Ok(pod) => pod,
-        Err(Malformed(why)) => return Ok(Decision::Warn(format!("nothing injected: the Pod is malformed: {why}"))),
+        Err(malformed) => {
+            let Malformed(why) = malformed.under("object");
+            return Ok(Decision::Warn(format!("nothing injected: the Pod is malformed: {why}")));
+        }
     };
     let Some(pod) = pod else {
         return Ok(Decision::Warn("nothing injected: the request has no object".to_owned()));
@@ -54,7 +59,9 @@ pub fn decide(request: &Request<'_>, injection: &Injection) -> Result<Decision, 
         return Ok(Decision::Unchanged);
     }
     let Some(spec) = &pod.spec else {
-        return Ok(Decision::Warn("nothing injected: the Pod is malformed: spec is missing".to_owned()));
+        return Ok(Decision::Warn(
+            "nothing injected: the Pod is malformed: object.spec is missing".to_owned(),
+        ));
     };
     let old = if debugging { readable(&request.old_object).ok().flatten() } else { None };
     let operations = operations(spec, debugging, old.and_then(|old| old.spec.as_ref()), injection)?;
@@ -107,11 +114,17 @@ fn add(
         .map(|(_, entry)| entry)
         .collect();
     let path = |rest: &[Token<'static>]| {
-        let mut path = PointerBuf::from_tokens([Token::new("spec"), Token::new(list), Token::from(index), Token::new("env")]);
+        let mut path = PointerBuf::from_tokens([
+            Token::new("spec"),
+            Token::new(list),
+            Token::from(index),
+            Token::new("env"),
+        ]);
         rest.iter().for_each(|token| path.push_back(token.clone()));
         path
     };
-    let mut push = |path: PointerBuf, value: Value| operations.push(PatchOperation::Add(AddOperation { path, value }));
+    let mut push =
+        |path: PointerBuf, value: Value| operations.push(PatchOperation::Add(AddOperation { path, value }));
     if container.env.is_none() && !missing.is_empty() {
         push(path(&[]), serde_json::to_value(missing)?);
         return Ok(());

@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize,
-    de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
 };
 
 /// How deep a document may be nested; deeper ones are refused before they are parsed.
@@ -146,6 +146,30 @@ impl<'de, T: Node<'de>> Visitor<'de> for AnyShape<T> {
     }
 }
 
+/// A struct that is read from an object only. What serde derives would take a list as well.
+#[derive(Debug, PartialEq)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectOnly(PhantomData))
+    }
+}
+
+struct ObjectOnly<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectOnly<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(object)).map(Object)
+    }
+}
+
 /// A key, borrowed from the document where it has no escapes.
 #[derive(Deserialize)]
 pub struct Key<'a>(#[serde(borrow)] pub Cow<'a, str>);
@@ -197,7 +221,8 @@ impl<'de, T: Node<'de>> Node<'de> for List<T> {
         let mut values = Ok(Vec::new());
         let mut index = 0_usize;
         while let Some(Lenient(value)) = list.next_element::<Lenient<T>>()? {
-            let value = value.and_then(|value| value.ok_or_else(|| Malformed(format!(" is null, not {}", T::EXPECTED))));
+            let value = value
+                .and_then(|value| value.ok_or_else(|| Malformed(format!(" is null, not {}", T::EXPECTED))));
             match (&mut values, value) {
                 (Ok(values), Ok(value)) => values.push(value),
                 (Ok(_), Err(malformed)) => values = Err(malformed.under(format_args!("[{index}]"))),

@@ -1,6 +1,6 @@
 //! `apiserver-proxy-pod-webhook`. See the library for the story.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use common::shutdown::Signals;
 use webhook::{
@@ -33,7 +33,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let signals = Signals::install()?;
     let server = Server::build(config).await?;
     if let Some(authority) = server.authority() {
-        print!("{}", authority.introduction());
+        // Nobody may be reading it.
+        let _ = std::io::stdout().write_all(authority.introduction().as_bytes());
     }
     server.run(signals).await
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, de::MapAccess};
 
 use crate::{
     env::{Variable, Variables},
-    json::{self, Key, Lenient, List, Malformed, Node, Text, field, once},
+    json::{self, Key, Lenient, List, Malformed, Node, Object, Text, field, once},
 };
 
 /// The label by which a Pod stays as it is.
@@ -88,7 +88,7 @@ pub struct Request<'a> {
     pub uid: Cow<'a, str>,
     /// Of the object.
     #[serde(borrow, default)]
-    pub kind: Option<Kind<'a>>,
+    pub kind: Option<Object<Kind<'a>>>,
     /// Such as `ephemeralcontainers`; empty for the object itself.
     #[serde(borrow, default)]
     pub sub_resource: Option<Cow<'a, str>>,
@@ -137,7 +137,7 @@ struct Envelope<'a> {
     #[serde(borrow, default)]
     api_version: Cow<'a, str>,
     #[serde(borrow, default)]
-    request: Option<Request<'a>>,
+    request: Option<Object<Request<'a>>>,
 }
 
 impl<'a> Review<'a> {
@@ -153,7 +153,7 @@ impl<'a> Review<'a> {
         if json::deeper_than(json::MAX_DEPTH, text) {
             return Err(BadReview::Depth);
         }
-        let envelope: Envelope<'a> = serde_json::from_str(text)?;
+        let Object(envelope) = serde_json::from_str::<Object<Envelope<'a>>>(text)?;
         let version = match (&*envelope.kind, &*envelope.api_version) {
             ("AdmissionReview", "admission.k8s.io/v1") => Version::V1,
             ("AdmissionReview", "admission.k8s.io/v1beta1") => Version::V1Beta1,
@@ -162,7 +162,7 @@ impl<'a> Review<'a> {
                 return Err(BadReview::Kind { kind: brief(kind), api_version: brief(api_version) });
             }
         };
-        let request = envelope.request.ok_or(BadReview::NoRequest)?;
+        let Object(request) = envelope.request.ok_or(BadReview::NoRequest)?;
         if request.uid.is_empty() { Err(BadReview::NoUid) } else { Ok(Self { version, request }) }
     }
 }
@@ -266,7 +266,11 @@ impl<'de> Node<'de> for Labels {
     fn object<A: MapAccess<'de>>(mut object: A) -> Result<Lenient<Self>, A::Error> {
         let mut inject = None;
         while let Some(Key(key)) = object.next_key()? {
-            if key == INJECT_LABEL { once::<_, Text>(&mut object, &mut inject, &key)? } else { skip(&mut object)? }
+            if key == INJECT_LABEL {
+                once::<_, Text>(&mut object, &mut inject, &key)?
+            } else {
+                skip(&mut object)?
+            }
         }
         let inject = field(inject, INJECT_LABEL).map(|inject| inject.map(|Text(value)| value));
         Ok(Lenient(inject.map(|inject| Some(Self(inject)))))
@@ -341,7 +345,10 @@ impl<'de> Node<'de> for Env {
         Ok(Lenient(entries.map(|entries| {
             entries.map(|List(entries)| {
                 let mut env = Self { len: entries.len(), ..Self::default() };
-                entries.iter().filter_map(|EnvEntry(variable)| *variable).for_each(|ours| env.present.insert(ours));
+                entries
+                    .iter()
+                    .filter_map(|EnvEntry(variable)| *variable)
+                    .for_each(|ours| env.present.insert(ours));
                 env
             })
         })))

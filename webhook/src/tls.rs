@@ -60,7 +60,8 @@ pub struct Identity {
 
 impl Identity {
     fn of(certificate: &CertificateDer<'_>) -> Result<Self, BadMaterial> {
-        let (_, x509) = X509Certificate::from_der(certificate).map_err(|error| BadMaterial::X509(error.to_string()))?;
+        let (_, x509) =
+            X509Certificate::from_der(certificate).map_err(|error| BadMaterial::X509(error.to_string()))?;
         let validity = x509.validity();
         Ok(Self {
             serial: x509.raw_serial_as_string(),
@@ -87,7 +88,8 @@ pub fn configuration(material: &Material) -> Result<(Arc<ServerConfig>, Identity
     let identity = Identity::of(chain.first().ok_or(BadMaterial::Empty("certificate"))?)?;
     let key = PrivateKeyDer::from_pem_slice(&material.key)
         .map_err(|cause| BadMaterial::Pem { what: "private key", cause })?;
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match &material.client_ca {
         None => builder.with_no_client_auth(),
         Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities, provider)?),

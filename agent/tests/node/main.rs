@@ -1,5 +1,7 @@
 //! The agent's binary against the real kernel. Each test has a network namespace and an xtables lock of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod choice;
 mod cli;
 mod faults;

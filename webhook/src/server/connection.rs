@@ -1,6 +1,14 @@
 //! Accepting connections and serving HTTP on them.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -25,6 +33,8 @@ use crate::certificates::Certificates;
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may wait for the next request's headers, idle time between requests included.
 const HEADER_TIME: Duration = Duration::from_secs(120);
+/// How long a connection on which nothing was asked yet may stay when the server closes.
+const FIRST_REQUEST_TIME: Duration = Duration::from_secs(1);
 /// How long to wait when the process or the machine has no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,7 +75,8 @@ impl Endpoint {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let serving = connection(stream, self.certificates.clone(), self.router.clone(), phase.clone());
+                    let serving =
+                        connection(stream, self.certificates.clone(), self.router.clone(), phase.clone());
                     tokio::spawn(serving);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -113,8 +124,10 @@ async fn http(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
     builder.http2().timer(TokioTimer::new());
-    let leaving = phase.clone();
+    let used = Arc::new(AtomicBool::new(false));
+    let (leaving, in_use) = (phase.clone(), Arc::clone(&used));
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        in_use.store(true, Ordering::Relaxed);
         let (router, leaving) = (router.clone(), *leaving.borrow() != Phase::Serving);
         async move {
             let mut response = router.oneshot(request.map(axum::body::Body::new)).await?;
@@ -127,10 +140,18 @@ async fn http(
     // HTTP/2 clients are sent elsewhere as soon as the server is leaving (GOAWAY ends nothing that runs), those
     // that come later only at the end. HTTP/1.1 has no such message but the header on an answer.
     let from = if http2 && *phase.borrow() == Phase::Serving { Phase::Leaving } else { Phase::Closing };
+    let time_to_go = async {
+        // The phase's sender outlives every connection.
+        let _ = phase.wait_for(|phase| *phase >= from).await;
+        // Whoever has just connected is about to ask something.
+        if !used.load(Ordering::Relaxed) {
+            tokio::time::sleep(FIRST_REQUEST_TIME).await;
+        }
+    };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        _ = phase.wait_for(|phase| *phase >= from) => None,
+        () = time_to_go => None,
     };
     let ended = match ended {
         Some(ended) => ended,

@@ -97,7 +97,8 @@ impl Server {
         );
         let (webhook_phase, _) = watch::channel(Phase::Serving);
         let (health_phase, _) = watch::channel(Phase::Serving);
-        let webhook = Endpoint::https(self.webhook, Arc::clone(&self.certificates), handler::router(self.settings));
+        let webhook =
+            Endpoint::https(self.webhook, Arc::clone(&self.certificates), handler::router(self.settings));
         let mut tasks = vec![spawn("the webhook listener", webhook.serve(webhook_phase.subscribe()))];
         if let Some(listener) = self.health_listener {
             let endpoint = Endpoint::http(listener, health::router(Arc::clone(&self.health)));
@@ -118,7 +119,10 @@ impl Server {
             webhook_phase.send_replace(Phase::Closing);
             // Every connection holds a receiver.
             if tokio::time::timeout(DRAIN_TIME, webhook_phase.closed()).await.is_err() {
-                tracing::warn!(connections = webhook_phase.receiver_count(), "cut what did not finish in time");
+                tracing::warn!(
+                    connections = webhook_phase.receiver_count(),
+                    "cut what did not finish in time"
+                );
             }
         };
         tokio::select! {

@@ -1,0 +1,116 @@
+//! What holds for any Pod, and for any bytes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod pods;
+
+use proptest::{collection::vec, option, prelude::*};
+use serde_json::{Map, Value, json};
+use webhook::{env::Injection, handler};
+
+fn injection(port: bool) -> Injection {
+    Injection::new(&"foo.bar.".parse().unwrap(), port.then_some(6443), true)
+}
+
+/// Any JSON, a few levels deep.
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f32>().prop_map(|number| Value::from(f64::from(number))),
+        ".{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::btree_map("[a-zA-Z]{1,8}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+fn env_entry() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![
+        3 => "[A-Z_]{1,10}",
+        1 => Just("KUBERNETES_SERVICE_HOST".to_owned()),
+        1 => Just("KUBERNETES_SERVICE_PORT".to_owned()),
+    ];
+    (name, option::of(anything())).prop_map(|(name, more)| json!({"name": name, "value": "x", "more": more}))
+}
+
+fn container() -> impl Strategy<Value = Value> {
+    let env =
+        option::of(prop_oneof![1 => Just(Value::Null), 4 => vec(env_entry(), 0..5).prop_map(Value::from)]);
+    ("[a-z]{1,8}", env, anything()).prop_map(|(name, env, future)| {
+        let mut container = Map::from_iter([("name".into(), name.into()), ("future".into(), future)]);
+        env.map(|env| container.insert("env".into(), env));
+        Value::Object(container)
+    })
+}
+
+fn review() -> impl Strategy<Value = Value> {
+    let list = || option::of(vec(container(), 0..4));
+    (list(), list(), list(), list(), anything(), any::<bool>()).prop_map(
+        |(init, containers, ephemeral, old, future, debugging)| {
+            let pod = |ephemeral| {
+                json!({"metadata": {"name": "x", "future": future}, "future": future, "spec": {
+                    "initContainers": init, "containers": containers, "ephemeralContainers": ephemeral, "future": future,
+                }})
+            };
+            json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
+                "uid": "u", "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "operation": if debugging { "UPDATE" } else { "CREATE" },
+                "subResource": debugging.then_some("ephemeralcontainers"),
+                "object": pod(&ephemeral), "oldObject": debugging.then(|| pod(&old)),
+            }})
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+    #[test]
+    fn a_patch_only_adds_env_and_a_second_run_gives_none(review in review(), port in any::<bool>()) {
+        pods::assert_only_env_is_added(&injection(port), &review);
+    }
+
+    #[test]
+    fn every_container_of_a_new_pod_has_the_variable_afterwards(review in review()) {
+        prop_assume!(review["request"]["operation"] == "CREATE");
+        let answer = pods::answer(&injection(false), &serde_json::to_vec(&review).unwrap());
+        let mut pod = review["request"]["object"].clone();
+        if let Some(patch) = pods::decoded_patch(&answer) {
+            json_patch::patch(&mut pod, &serde_json::from_value::<json_patch::Patch>(patch).unwrap()).unwrap();
+        }
+        for list in ["initContainers", "containers", "ephemeralContainers"] {
+            for container in pod["spec"][list].as_array().into_iter().flatten() {
+                let entries = container["env"].as_array().into_iter().flatten();
+                prop_assert!(entries.filter(|entry| entry["name"] == "KUBERNETES_SERVICE_HOST").count() >= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn any_object_is_allowed(object in anything(), old in anything()) {
+        let review = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": {
+            "uid": "u", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "CREATE",
+            "object": object, "oldObject": old,
+        }});
+        let answer = pods::answer(&injection(true), &serde_json::to_vec(&review).unwrap());
+        prop_assert_eq!(&answer["response"]["allowed"], true);
+    }
+
+    #[test]
+    fn any_bytes_get_an_answer_or_a_refusal(body in vec(any::<u8>(), 0..200)) {
+        let _ = handler::review(&injection(true), &body);
+    }
+
+    #[test]
+    fn a_cut_review_is_refused(review in review(), cut in 0.0..1.0_f64) {
+        let body = serde_json::to_vec(&review).unwrap();
+        let length = (body.len() as f64 * cut) as usize;
+        prop_assert!(handler::review(&injection(true), &body[..length]).is_err());
+    }
+}

@@ -1,0 +1,119 @@
+//! Stopping: what runs ends well, and when.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use testkit::{
+    eventually,
+    https::{self, Connection, post_head},
+};
+
+use crate::fixture::{PATH, serve, webhook};
+
+#[test]
+fn a_stop_is_told_first_then_serves_on_then_drains() {
+    let serving = serve(&["--shutdown-delay=2s"]);
+    let config = https::client(serving.authority.pem());
+    let body = std::fs::read(testkit::testdata("admission.json")).unwrap();
+    let mut idle = Connection::open(&config, serving.address).unwrap();
+    assert!(!idle.post(PATH, &body).unwrap().headers.contains("connection: close"));
+    let mut slow = Connection::open(&config, serving.address).unwrap();
+    slow.send(post_head(PATH, body.len()).as_bytes()).unwrap();
+    slow.send(&body[..100]).unwrap();
+
+    let stopped = Instant::now();
+    serving.running.signal(Signal::SIGTERM);
+    serving.running.wait_for("stopping");
+    assert_eq!(serving.health("/readyz").status, 503, "unready at once");
+    assert_eq!(serving.health("/livez").status, 200, "and alive");
+
+    let mut late = Connection::open(&config, serving.address).unwrap();
+    let answer = late.post(PATH, &body).unwrap();
+    assert_eq!(answer.status, 200, "new connections are still served");
+    assert!(answer.headers.contains("connection: close"), "and sent elsewhere");
+    let answer = idle.post(PATH, &body).unwrap();
+    assert!(answer.status == 200 && answer.headers.contains("connection: close"));
+    assert_eq!(serving.post_seed(&["--http2"]).status, 200);
+
+    let refused = || Connection::open(&config, serving.address).err();
+    eventually(|| "a closed listener".to_owned(), refused);
+    assert!(stopped.elapsed() >= Duration::from_secs(2), "only after the delay");
+    slow.send(&body[100..]).unwrap();
+    assert_eq!(slow.finish().unwrap().status, 200, "what runs ends well");
+    let (status, printed) = serving.running.wait();
+    assert!(status.success() && printed.contains("drained"), "{printed}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let serving = serve(&["--shutdown-delay=1h"]);
+    serving.running.signal(Signal::SIGINT);
+    serving.running.wait_for("stopping");
+    let second = Instant::now();
+    serving.running.signal(Signal::SIGINT);
+    let (status, printed) = serving.running.wait();
+    assert!(status.success() && printed.contains("second signal"), "{printed}");
+    assert!(second.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn without_delay_and_connections_it_ends_quickly() {
+    let serving = serve(&["--shutdown-delay=0"]);
+    let config = https::client(serving.authority.pem());
+    let _idle = Connection::open(&config, serving.address).unwrap();
+    let (status, _) = serving.running.stop();
+    assert!(status.success());
+}
+
+/// A client that does as told (`Connection: close`) loses nothing while a replica goes and another comes on the
+/// same port.
+#[test]
+fn no_request_is_lost_while_a_server_stops() {
+    let serving = serve(&["--shutdown-delay=1s"]);
+    let config = https::client(serving.authority.pem());
+    let body = Arc::new(std::fs::read(testkit::testdata("admission.json")).unwrap());
+    let answered = Arc::new(AtomicU64::new(0));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (config, body, answered) = (Arc::clone(&config), Arc::clone(&body), Arc::clone(&answered));
+            let address = serving.address;
+            std::thread::spawn(move || {
+                // Until nobody listens any more; what has been connected must be answered.
+                while let Ok(mut connection) = Connection::open(&config, address) {
+                    loop {
+                        let answer = connection.post(PATH, &body).expect("an answer on an open connection");
+                        assert_eq!(answer.status, 200);
+                        answered.fetch_add(1, Ordering::Relaxed);
+                        if answer.headers.contains("connection: close") {
+                            break;
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let (status, _) = serving.running.stop();
+    assert!(status.success());
+    clients.into_iter().for_each(|client| client.join().expect("no request was lost"));
+    assert!(answered.load(Ordering::Relaxed) > 100);
+}
+
+#[test]
+fn it_listens_on_both_families_by_default() {
+    let mut command = webhook();
+    command.args(["--host=", "--health-bind-address="]);
+    let running = testkit::process::Running::start(&mut command);
+    let line = running.wait_for("] serving");
+    assert!(!line.contains("health="), "{line}");
+    let port = line.split_once("address=[::]:").unwrap().1.split_whitespace().next().unwrap().to_owned();
+    for address in ["127.0.0.1", "[::1]"] {
+        std::net::TcpStream::connect(format!("{address}:{port}")).unwrap();
+    }
+}

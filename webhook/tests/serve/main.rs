@@ -1,0 +1,10 @@
+//! The webhook's binary over real sockets and TLS, with curl and with clients that count.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod fixture;
+mod http;
+mod lifecycle;
+mod limits;
+mod start;
+mod tls;
