@@ -1,0 +1,66 @@
+# Every task a person does here. `make` alone lists them.
+
+# dev for the tests, release for everything that a person runs or measures.
+PROFILE ?= release
+TARGET_DIR ?= target
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+BIN = $(TARGET_DIR)/$(HOST)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+export GIT_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
+
+.PHONY: help setup demo test check fmt lint unit doc manifests readme bench images audit clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install the Debian packages that demo and test need (as root; else it prints the command)
+	@hack/setup.sh test
+
+demo: ## See both programs work, in a private network namespace
+	@hack/setup.sh demo
+	@echo "Building ($(PROFILE))…"
+	@cargo build --quiet --locked --profile $(PROFILE) -p agent -p webhook
+	@MAKE_TARGET=demo hack/in-namespaces.sh demo/demo.sh $(BIN)
+
+test: setup check ## Everything that CI runs: format, lints, all tests, docs, manifests, README
+	@echo "all checks passed"
+
+check: fmt lint unit doc manifests readme
+
+fmt: ## Is the code formatted? (cargo fmt mends it)
+	cargo fmt --all --check
+
+lint: ## clippy, warnings denied
+	cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+
+unit: ## All Rust tests, those on the real kernel included
+	cargo test --quiet --locked --workspace --no-run
+	MAKE_TARGET=test hack/in-namespaces.sh cargo test --locked --offline --workspace
+
+doc: ## Build the documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps --document-private-items
+
+manifests: ## Check deploy/ against the Kubernetes schemas
+	@cargo build --quiet --locked -p agent -p webhook
+	@hack/check-manifests.sh $(TARGET_DIR)/$(HOST)/debug
+
+readme: ## Run the README's examples, and the demo
+	@cargo build --quiet --locked -p agent -p webhook
+	@MAKE_TARGET=test hack/in-namespaces.sh demo/demo.sh $(TARGET_DIR)/$(HOST)/debug
+	@MAKE_TARGET=test hack/in-namespaces.sh hack/check-readme.sh $(TARGET_DIR)/$(HOST)/debug
+
+bench: ## Measure what the specifications give figures for
+	@hack/setup.sh bench
+	@cargo build --quiet --locked --release -p agent -p webhook
+	@MAKE_TARGET=bench hack/in-namespaces.sh bench/agent.sh $(TARGET_DIR)/$(HOST)/release
+	@MAKE_TARGET=bench hack/in-namespaces.sh bench/webhook.sh $(TARGET_DIR)/$(HOST)/release
+
+images: ## Build both images with docker, podman or buildah, and start each once
+	@hack/setup.sh images
+	@cargo build --quiet --locked --release -p agent -p webhook
+	@images/build.sh $(TARGET_DIR)/$(HOST)/release $(TARGET_DIR)/images
+
+audit: ## Licences and advisories of all dependencies (needs cargo-deny)
+	cargo deny --locked check
+
+clean: ## Remove everything that was built
+	cargo clean

@@ -1,0 +1,117 @@
+#!/bin/bash
+# The main job of both programs, on the real kernel and over real TLS: demo/demo.sh FOLDER-WITH-BINARIES
+# Run by `make demo` in namespaces of its own; changes nothing outside them. Ends non-zero at the first surprise.
+set -euo pipefail
+bin=$(realpath "$1")
+testdata=$(realpath "$(dirname "$0")/../testdata")
+work=$(mktemp -d)
+pids=()
+trap 'kill "${pids[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
+
+ADDRESS=10.96.0.2
+
+title() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+say() { printf '   %s\n' "$*"; }
+fail() { printf '\n!! %s\n' "$*" >&2; sed 's/^/!! log: /' "$work"/*.log >&2; exit 1; }
+# Waits until a command succeeds, five seconds at most.
+until_true() {
+    for _ in $(seq 250); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        sleep 0.02
+    done
+    fail "waited 5 s for: $*"
+}
+milliseconds() { echo $(($(date +%s%N) / 1000000)); }
+rules() { iptables-save | grep '^-A' || true; }
+has_address() { ip -oneline addr show dev lo | grep -qF " $ADDRESS/32 "; }
+gone_address() { ! has_address; }
+has_rules() { [ "$(rules)" = "$expected" ]; }
+show() { sed 's/^/   | /'; }
+
+expected="\
+-A PREROUTING -d $ADDRESS/32 -p tcp -m tcp --dport 443 -j NOTRACK
+-A OUTPUT -d $ADDRESS/32 -p tcp -m tcp --dport 443 -j NOTRACK
+-A OUTPUT -s $ADDRESS/32 -p tcp -m tcp --sport 443 -j NOTRACK
+-A INPUT -d $ADDRESS/32 -p tcp -m tcp --dport 443 -j ACCEPT
+-A OUTPUT -s $ADDRESS/32 -p tcp -m tcp --sport 443 -j ACCEPT"
+
+title "The node agent starts: apiserver-proxy-sidecar --ip-address=$ADDRESS --setup-iptables --cleanup"
+"$bin/apiserver-proxy-sidecar" --ip-address=$ADDRESS --setup-iptables --cleanup --sync-interval=500ms \
+    2>"$work/agent.log" &
+agent=$!
+pids+=("$agent")
+until_true grep -q 'in place, watching' "$work/agent.log"
+say "ip addr show dev lo"
+ip addr show dev lo | show
+has_address || fail "the address is not there"
+say "iptables-save"
+rules | show
+has_rules || fail "these are not the five rules"
+
+title "Somebody takes the address away, and flushes a table. Both come back (here --sync-interval=500ms)."
+begun=$(milliseconds)
+ip addr del "$ADDRESS/32" dev lo
+gone_address || fail "the address could not be taken away"
+until_true has_address
+say "address back after $(($(milliseconds) - begun)) ms"
+begun=$(milliseconds)
+iptables -t raw -F
+[ "$(rules | wc -l)" = 2 ] || fail "the table could not be flushed"
+until_true has_rules
+say "three rules back after $(($(milliseconds) - begun)) ms"
+
+title "The agent stops (SIGTERM) and cleans up."
+kill -TERM "$agent"
+wait "$agent" || fail "the agent ended with exit code $?"
+gone_address || fail "the address is still there"
+[ -z "$(rules)" ] || fail "rules are still there: $(rules)"
+say "ip addr show dev lo"
+ip addr show dev lo | show
+say "iptables-save | grep '^-A': nothing"
+say "its log:"
+show <"$work/agent.log"
+
+title "The Pod webhook starts: apiserver-proxy-pod-webhook --apiserver-fqdn=foo.bar."
+"$bin/apiserver-proxy-pod-webhook" --apiserver-fqdn=foo.bar. --shutdown-delay=0 \
+    >"$work/introduction" 2>"$work/webhook.log" &
+webhook=$!
+pids+=("$webhook")
+until_true grep -q '] serving' "$work/webhook.log"
+sed -n '/BEGIN CERTIFICATE/,/END CERTIFICATE/p' "$work/introduction" >"$work/ca.crt"
+say "no --cert-dir, so it made a certificate and printed its CA, used below"
+
+title "The API server asks it about a Pod (testdata/admission.json, by curl). Its patch, decoded:"
+curl --silent --show-error --cacert "$work/ca.crt" -H "Content-Type: application/json" \
+    -d "@$testdata/admission.json" -H "Accept: application/json" \
+    https://localhost:9443/webhook/pod-apiserver-env >"$work/answer.json" || fail "curl failed"
+jq -r '.response.patch' "$work/answer.json" | base64 -d | jq . >"$work/patch.json"
+show <"$work/patch.json"
+cat >"$work/expected.json" <<'END'
+[
+  {
+    "op": "add",
+    "path": "/spec/initContainers/0/env",
+    "value": [
+      {
+        "name": "KUBERNETES_SERVICE_HOST",
+        "value": "foo.bar."
+      }
+    ]
+  },
+  {
+    "op": "add",
+    "path": "/spec/containers/0/env",
+    "value": [
+      {
+        "name": "KUBERNETES_SERVICE_HOST",
+        "value": "foo.bar."
+      }
+    ]
+  }
+]
+END
+diff "$work/expected.json" "$work/patch.json" || fail "this is not the expected patch"
+kill -TERM "$webhook"
+wait "$webhook" || fail "the webhook ended with exit code $?"
+
+title "All as expected. Nothing of this was done to your machine: it ran in a namespace that is gone now."

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Checks deploy/ against the schemas of Kubernetes, unknown fields included, and that the programs take the
+# arguments that it gives them: hack/check-manifests.sh FOLDER-WITH-BINARIES
+set -eu
+bin=$(realpath "$1")
+cd "$(dirname "$0")/.."
+venv=target/venv
+version=$(sed -n 's/^kubernetes-validate==//p' hack/requirements.txt)
+if [ "$("$venv/bin/kubernetes-validate" --version 2>/dev/null)" != "$version" ]; then
+    rm -rf "$venv"
+    /usr/bin/python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement hack/requirements.txt
+fi
+validate() { "$venv/bin/kubernetes-validate" --strict --quiet --kubernetes-version 1.36 "$@"; }
+
+# A check that lets everything through is none.
+broken=$(mktemp)
+trap 'rm -f "$broken"' EXIT
+sed 's/readOnlyRootFilesystem/readOnlyRootFileSystem/' deploy/agent.yaml >"$broken"
+if validate "$broken" >/dev/null; then
+    echo "a manifest with a misspelt field was accepted" >&2
+    exit 1
+fi
+for manifest in deploy/*.yaml; do
+    validate "$manifest"
+done
+
+"$venv/bin/python" - deploy/*.yaml <<'END' | while read -r image args; do
+import sys, yaml
+for path in sys.argv[1:]:
+    for document in yaml.safe_load_all(open(path)):
+        spec = document.get("spec", {}).get("template", {}).get("spec", {})
+        for container in spec.get("initContainers", []) + spec.get("containers", []):
+            print(container["image"].split(":")[0], *container["args"])
+END
+    # Past the command line each goes on to its work; only exit code 2 is a mistake in the arguments.
+    code=0
+    # shellcheck disable=SC2086 # the words are arguments
+    message=$(setpriv --bounding-set=-all --inh-caps=-all timeout 1 "$bin/$image" $args 2>&1) || code=$?
+    if [ "$code" = 2 ]; then
+        echo "$image $args: $message" >&2
+        exit 1
+    fi
+done
+echo "the manifests are valid"

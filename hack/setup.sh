@@ -1,0 +1,43 @@
+#!/bin/sh
+# Installs the Debian packages that a task needs, or says which: hack/setup.sh demo|test|images|bench
+set -eu
+export DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
+
+# One `probe=package` each; a probe is a command, or a file if it has a slash.
+build="cc=gcc /usr/include/stdlib.h=libc6-dev"
+demo="$build iptables-nft=iptables iptables-legacy=iptables ip=iproute2 curl=curl jq=jq unshare=util-linux"
+case "${1:-}" in
+    demo) wanted=$demo ;;
+    test) wanted="$demo nft=nftables setpriv=util-linux flock=util-linux nsenter=util-linux pgrep=procps
+        /usr/share/doc/python3-venv=python3-venv" ;;
+    images) wanted="$build iptables-nft=iptables ip=iproute2 unshare=util-linux setpriv=util-linux curl=curl jq=jq"
+        # Any engine that works will do; podman needs no daemon.
+        for engine in docker podman buildah; do $engine info >/dev/null 2>&1 && found=yes; done
+        [ -n "${found:-}" ] || wanted="$wanted podman=podman runc=runc" ;;
+    bench) wanted="$demo wrk=wrk strace=strace perf=linux-perf setpriv=util-linux" ;;
+    *) echo "usage: $0 demo|test|images|bench" >&2; exit 2 ;;
+esac
+
+missing=
+for pair in $wanted; do
+    probe=${pair%%=*} package=${pair#*=}
+    case "$probe" in
+        */*) [ -e "$probe" ] ;;
+        *) command -v "$probe" >/dev/null ;;
+    esac || case " $missing " in *" $package "*) ;; *) missing="$missing $package" ;; esac
+done
+[ -n "$missing" ] || exit 0
+
+install="apt-get install -y --no-install-recommends$missing"
+if ! command -v apt-get >/dev/null; then
+    echo "These Debian packages, or what they are called here, are missing:$missing" >&2
+    exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+    printf 'Some packages are missing. Install them, then run this again:\n\n    sudo %s\n\n' "$install" >&2
+    exit 1
+fi
+echo "Installing:$missing"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+{ apt-get update && $install; } >"$log" 2>&1 || { cat "$log" >&2; exit 1; }

@@ -1,0 +1,79 @@
+#!/bin/bash
+# Starts each image once, with a read-only root and only the capabilities that it is meant to have:
+# images/check.sh ENGINE VERSION CONTEXTS
+set -euo pipefail
+engine=$1 version=$2 contexts=$3
+export PATH="$PATH:/usr/sbin:/sbin"
+agent=apiserver-proxy-sidecar webhook=apiserver-proxy-pod-webhook
+netns=image-check-$$
+work=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null || true; ip netns del "$netns" 2>/dev/null || true; rm -rf "$work"' EXIT
+fail() { echo "!! $*" >&2; cat "$work"/*.log >&2; exit 1; }
+inside() { ip netns exec "$netns" "$@"; }
+
+# run NAME CAPABILITY-OR-NONE USER ARGS…: in the network namespace, with a read-only root, in the foreground.
+run() {
+    local name=$1 capability=$2 user=$3 root=$contexts/agent/rootfs
+    shift 3
+    case $engine in
+        podman)
+            local with=(--rm --network="ns:/run/netns/$netns" --read-only --read-only-tmpfs=false --cap-drop=ALL)
+            [ "$capability" = none ] || with+=(--cap-add="$capability")
+            "${podman[@]}" run "${limits[@]}" "${with[@]}" "$name:$version" "$@"
+            ;;
+        docker)
+            local with=(--rm --network=none --read-only --cap-drop=ALL)
+            [ "$capability" = none ] || with+=(--cap-add="$capability")
+            docker run "${with[@]}" "$name:$version" "$@"
+            ;;
+        *) # Unpacked, with SYS_CHROOT beside the capability, for the step into it.
+            [ "$name" = "$agent" ] || root=$contexts/webhook/rootfs
+            local bounds=-all,+sys_chroot
+            [ "$capability" = none ] || bounds+=,+${capability,,}
+            # shellcheck disable=SC2016 # expanded by the inner shell
+            inside unshare --mount sh -c '
+                mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && root=$1 bounds=$2 user=$3 && shift 3
+                exec setpriv --bounding-set="$bounds" --inh-caps=-all --no-new-privs \
+                    chroot --userspec="$user" "$root" "$@"' sh "$root" "$bounds" "$user" "/$name" "$@"
+            ;;
+    esac
+}
+
+ip netns add "$netns"
+inside ip link set lo up
+podman=(podman) limits=()
+if [ "$engine" = podman ] && ! run $agent none 0:0 --version >/dev/null 2>&1; then
+    # Where no systemd runs, and limits can't be raised.
+    podman=(podman --cgroup-manager=cgroupfs --runtime runc)
+    limits=(--ulimit nofile=1024:20000 --ulimit nproc=1000:1000)
+fi
+
+# A node has rules of others, with extensions that ours don't use.
+for program in iptables ip6tables; do
+    inside $program -A INPUT -m comment --comment "kubernetes firewall" -m conntrack --ctstate INVALID -j DROP
+    inside $program -A OUTPUT -m mark --mark 0x8000/0x8000 -j DROP
+    inside $program -t raw -A OUTPUT -m comment --comment "of another agent" -p udp -m multiport --dports 53 -j NOTRACK
+done
+run $agent NET_ADMIN 0:0 --ip-address=10.96.0.2,fd00::2 --setup-iptables --daemon=false 2>"$work/agent.log" ||
+    fail "the agent's image did not do its job"
+if [ "$engine" != docker ]; then
+    for program in iptables ip6tables; do
+        count=$(inside $program-save | grep -c -- '^-A.*port 443 -j')
+        [ "$count" = 5 ] || fail "$count rules instead of five by $program"
+    done
+    inside ip -oneline addr show dev lo | grep -qF ' 10.96.0.2/32 ' || fail "the address is not there"
+fi
+echo "$agent did its job read-only, with NET_ADMIN alone, among rules of others"
+
+run $webhook none 65532:65532 --apiserver-fqdn=foo.bar. --shutdown-delay=0 \
+    >"$work/introduction.log" 2>"$work/webhook.log" &
+until grep -q '] serving' "$work/webhook.log"; do
+    kill -0 $! 2>/dev/null || fail "the webhook's image did not start"
+    sleep 0.05
+done
+if [ "$engine" != docker ]; then
+    patch=$(inside curl -sk -H "Content-Type: application/json" -d @"$(dirname "$0")/../testdata/admission.json" \
+        https://localhost:9443/webhook/pod-apiserver-env | jq -r .response.patch | base64 -d | jq length)
+    [ "$patch" = 2 ] || fail "the webhook's image did not answer"
+fi
+echo "$webhook served read-only, as user 65532, with no capability"
