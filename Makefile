@@ -51,8 +51,8 @@ readme: ## Run the README's examples, and the demo
 bench: ## Measure what the specifications give figures for
 	@hack/setup.sh bench
 	@cargo build --quiet --locked --release -p agent -p webhook
-	@MAKE_TARGET=bench hack/in-namespaces.sh bench/agent.sh $(TARGET_DIR)/$(HOST)/release
-	@MAKE_TARGET=bench hack/in-namespaces.sh bench/webhook.sh $(TARGET_DIR)/$(HOST)/release
+	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/agent.py $(TARGET_DIR)/$(HOST)/release
+	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/webhook.py $(TARGET_DIR)/$(HOST)/release
 
 images: ## Build both images with docker, podman or buildah, and start each once
 	@hack/setup.sh images

@@ -23,7 +23,8 @@ until_true() {
 }
 milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 rules() { iptables-save | grep '^-A' || true; }
-has_address() { ip -oneline addr show dev lo | grep -qF " $ADDRESS/32 "; }
+# Not grep -q: it leaves early, and ip would fail for want of a reader.
+has_address() { ip -oneline addr show dev lo | grep -F " $ADDRESS/32 " >/dev/null; }
 gone_address() { ! has_address; }
 has_rules() { [ "$(rules)" = "$expected" ]; }
 show() { sed 's/^/   | /'; }

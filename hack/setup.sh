@@ -14,7 +14,7 @@ case "${1:-}" in
         # Any engine that works will do; podman needs no daemon.
         for engine in docker podman buildah; do $engine info >/dev/null 2>&1 && found=yes; done
         [ -n "${found:-}" ] || wanted="$wanted podman=podman runc=runc" ;;
-    bench) wanted="$demo wrk=wrk strace=strace perf=linux-perf setpriv=util-linux" ;;
+    bench) wanted="$demo wrk=wrk strace=strace pgrep=procps /usr/bin/python3=python3" ;;
     *) echo "usage: $0 demo|test|images|bench" >&2; exit 2 ;;
 esac
 

@@ -28,13 +28,17 @@ run() {
             ;;
         *) # Unpacked, with SYS_CHROOT beside the capability, for the step into it.
             [ "$name" = "$agent" ] || root=$contexts/webhook/rootfs
-            local bounds=-all,+sys_chroot
-            [ "$capability" = none ] || bounds+=,+${capability,,}
+            local kept=-all,+sys_chroot
+            [ "$capability" = none ] || kept+=,+${capability,,}
             # shellcheck disable=SC2016 # expanded by the inner shell
             inside unshare --mount sh -c '
-                mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && root=$1 bounds=$2 user=$3 && shift 3
-                exec setpriv --bounding-set="$bounds" --inh-caps=-all --no-new-privs \
-                    chroot --userspec="$user" "$root" "$@"' sh "$root" "$bounds" "$user" "/$name" "$@"
+                root=$1 kept=$2 user=${3%:*} && shift 3
+                mount --bind "$root" "$root" && mount -o remount,ro,bind "$root"
+                mount -t proc proc "$root/proc" && mount -t tmpfs tmpfs "$root/dev"
+                touch "$root/dev/null" && mount --bind /dev/null "$root/dev/null"
+                exec setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs \
+                    --bounding-set="$kept" --inh-caps="$kept" --ambient-caps="$kept" \
+                    chroot "$root" "$@"' sh "$root" "$kept" "$user" "/$name" "$@"
             ;;
     esac
 }
@@ -61,7 +65,7 @@ if [ "$engine" != docker ]; then
         count=$(inside $program-save | grep -c -- '^-A.*port 443 -j')
         [ "$count" = 5 ] || fail "$count rules instead of five by $program"
     done
-    inside ip -oneline addr show dev lo | grep -qF ' 10.96.0.2/32 ' || fail "the address is not there"
+    inside ip -oneline addr show dev lo | grep -F ' 10.96.0.2/32 ' >/dev/null || fail "the address is not there"
 fi
 echo "$agent did its job read-only, with NET_ADMIN alone, among rules of others"
 

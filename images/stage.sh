@@ -8,7 +8,8 @@ export PATH="$PATH:/usr/sbin:/sbin"
 
 rm -rf "$contexts/agent" "$contexts/webhook"
 root=$contexts/agent/rootfs
-mkdir -p "$root/run" "$root/usr/sbin" "$contexts/webhook/rootfs"
+# Where a container runtime mounts things, dev and proc among them.
+mkdir -p "$root"/{dev,proc,run,usr/sbin} "$contexts/webhook/rootfs"/{dev,proc}
 install -m 0755 "$bin/apiserver-proxy-pod-webhook" "$contexts/webhook/rootfs/"
 install -m 0755 "$bin/apiserver-proxy-sidecar" "$root/"
 

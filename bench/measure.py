@@ -1,0 +1,57 @@
+"""What both benchmarks need: processes watched from outside, and a table."""
+
+import os
+import statistics
+import subprocess
+import time
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid):
+    """User and system time of a process and of the children it has waited for."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return sum(int(field) for field in fields[11:15]) / TICKS
+
+
+def memory_kib(pid, field="VmRSS"):
+    """Resident memory (VmRSS) or its peak (VmHWM)."""
+    with open(f"/proc/{pid}/status") as status:
+        for line in status:
+            if line.startswith(field + ":"):
+                return int(line.split()[1])
+    raise RuntimeError(f"no {field} of {pid}")
+
+
+def start(command, ready, **more):
+    """Starts a program and waits until its standard error has a line with `ready`. Returns it and that line."""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, **more)
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if ready in line:
+            return process, line
+    raise RuntimeError("".join(seen))
+
+
+def stop(process):
+    process.terminate()
+    process.communicate(timeout=60)
+    if process.returncode != 0:
+        raise RuntimeError(f"exit code {process.returncode}")
+
+
+def spread(values, unit="ms"):
+    """Median, and the smallest and largest value."""
+    return f"{statistics.median(values):.1f} {unit} ({min(values):.1f} to {max(values):.1f}, n={len(values)})"
+
+
+def milliseconds(action):
+    begun = time.monotonic()
+    action()
+    return (time.monotonic() - begun) * 1000
+
+
+def row(what, measured, wanted=""):
+    print(f"{what:<52} {measured:<44} {wanted}", flush=True)
