@@ -38,7 +38,7 @@ impl Program {
         Some(Self(Box::leak(found.to_str()?.to_owned().into_boxed_str())))
     }
 
-    /// Runs it on one table and waits for its answer, [`TIME_LIMIT`] at most. `command` is split at spaces.
+    /// Runs it on one table and waits for its answer, ten seconds at most. `command` is split at spaces.
     ///
     /// Returns what it printed, or nothing when it says that there is no such rule or chain.
     ///
