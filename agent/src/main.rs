@@ -13,11 +13,14 @@ fn main() -> ExitCode {
         eprintln!("Error: {error}");
         return ExitCode::FAILURE;
     }
-    let outcome = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(daemon::Failed::Runtime)
-        .and_then(|runtime| runtime.block_on(daemon::run(&config)));
+    let outcome =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(daemon::Failed::Runtime);
+    let outcome = outcome.and_then(|runtime| {
+        let outcome = runtime.block_on(daemon::run(&config));
+        // Not by dropping it: that would wait for a program that hangs in the kernel.
+        runtime.shutdown_background();
+        outcome
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {

@@ -8,7 +8,10 @@ use serde_json::Value;
 use crate::{
     env::Injection,
     json::{Lenient, Malformed, Object},
-    review::{Container, Pod, PodSpec, Request},
+    review::{
+        Request,
+        pod::{Container, Pod, PodSpec},
+    },
 };
 
 /// What comes of a request. Always "allowed".

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{
     Family, Table,
-    exec::{Program, RunError},
+    exec::{LockWait, Program, RunError},
 };
 
 /// `--rules-backend`.
@@ -183,7 +183,7 @@ pub async fn choose(choice: Choice) -> Result<(Programs, String), RunError> {
 impl Program {
     /// Whether a chain is there. iptables-nft words a missing chain in its own way: not an error here.
     async fn lists_chain(self, table: &'static str, chain: &str) -> Result<bool, RunError> {
-        match self.run(table, &format!("-S {chain}")).await {
+        match self.run(LockWait::Usual, table, &format!("-S {chain}")).await {
             Ok(answer) => Ok(answer.is_some()),
             Err(RunError::Failed { .. }) => Ok(false),
             Err(error) => Err(error),

@@ -17,8 +17,24 @@ use nix::{
     unistd::{Pid, gettid},
 };
 
-/// How long iptables may wait for its lock, in seconds (`-w`).
-const LOCK_WAIT: u32 = 5;
+/// How long iptables may wait for the lock that all its programs share (`-w`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockWait {
+    /// Five seconds: somebody restores a large rule set.
+    Usual,
+    /// One second: it has just been waited for in vain, and there is more to do.
+    Short,
+}
+
+impl LockWait {
+    fn seconds(self) -> u32 {
+        match self {
+            Self::Usual => 5,
+            Self::Short => 1,
+        }
+    }
+}
+
 /// How long a program may run in all, its wait for the lock included.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
@@ -44,8 +60,13 @@ impl Program {
     ///
     /// # Errors
     /// When it can't be run, or says anything else.
-    pub async fn run(self, table: &'static str, command: &str) -> Result<Option<String>, RunError> {
-        let command = format!("-w {LOCK_WAIT} {command}");
+    pub async fn run(
+        self,
+        wait: LockWait,
+        table: &'static str,
+        command: &str,
+    ) -> Result<Option<String>, RunError> {
+        let command = format!("-w {} {command}", wait.seconds());
         let shown = format!("{self} -t {table} {command}");
         tracing::trace!(command = shown, "running");
         let worker = Arc::new(AtomicI32::new(0));
@@ -113,7 +134,7 @@ pub enum RunError {
     },
     /// Somebody else holds the lock.
     #[error(
-        "{command}: another program has held the xtables lock for {LOCK_WAIT}s; see which one does with fuser /run/xtables.lock"
+        "{command}: another program held the xtables lock all that time; see which one with fuser /run/xtables.lock"
     )]
     Locked {
         /// The command line.

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::{
     Rule,
     detect::{self, Choice, Missing, Programs},
-    exec::RunError,
+    exec::{LockWait, RunError},
 };
 
 /// Copies of one rule that cleanup takes away at most: somebody who adds them faster is not to keep it forever.
@@ -50,13 +50,14 @@ pub enum RulesError {
 pub struct Iptables {
     choice: Choice,
     programs: Option<Programs>,
+    lock_wait: LockWait,
 }
 
 impl Iptables {
     /// A backend that starts nothing yet.
     #[must_use]
     pub fn new(choice: Choice) -> Self {
-        Self { choice, programs: None }
+        Self { choice, programs: None, lock_wait: LockWait::Usual }
     }
 
     async fn programs(&mut self) -> Result<Programs, RulesError> {
@@ -81,8 +82,9 @@ impl Iptables {
         for (family, table, chain) in chains {
             let program = programs.of(family)?;
             if detect::table_exists(programs.variant, family, table) {
+                let wait = self.lock_wait;
                 lists.spawn(async move {
-                    let listed = program.run(table.name(), &format!("-S {chain}")).await?;
+                    let listed = program.run(wait, table.name(), &format!("-S {chain}")).await?;
                     Ok::<_, RunError>(((family, table, chain), listed.unwrap_or_default()))
                 });
             }
@@ -118,7 +120,7 @@ impl Iptables {
     async fn change(&mut self, action: &str, rule: Rule) -> Result<bool, RulesError> {
         let program = self.programs().await?.of(rule.family())?;
         let command = format!("{action} {} {}", rule.chain(), rule.spec());
-        Ok(program.run(rule.table().name(), &command).await?.is_some())
+        Ok(program.run(self.lock_wait, rule.table().name(), &command).await?.is_some())
     }
 
     /// Takes every copy of every rule away, and looks whether they are gone. Goes on after an error.
@@ -136,6 +138,10 @@ impl Iptables {
                         Ok(true) => tracing::info!(%rule, "rule deleted"),
                         Ok(false) => break,
                         Err(error) => {
+                            // It is held for longer: all the waits together must fit a grace period.
+                            if matches!(error, RulesError::Run(RunError::Locked { .. })) {
+                                self.lock_wait = LockWait::Short;
+                            }
                             errors.push(error);
                             break;
                         }

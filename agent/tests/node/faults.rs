@@ -71,7 +71,7 @@ fn one_shot_without_the_program_still_adds_the_address() {
 fn one_shot_with_a_held_lock() {
     let _netns = Netns::enter();
     let held = hold_the_lock();
-    fails_once_with(&mut LEGACY_V4.agent(&["--daemon=false"]), &["held the xtables lock for 5s"]);
+    fails_once_with(&mut LEGACY_V4.agent(&["--daemon=false"]), &["held the xtables lock", "-w 5"]);
     drop(held);
     LEGACY_V4.one_shot();
 }
@@ -149,6 +149,20 @@ fn a_second_signal_does_not_cut_a_cleanup() {
     assert!(status.success(), "{printed}");
     assert_eq!(LEGACY_V4.rules(), Vec::<String>::new());
     assert!(!has_address("lo", "10.96.0.2/32"));
+}
+
+#[test]
+fn a_cleanup_that_never_gets_the_lock_ends_within_a_grace_period() {
+    let _netns = Netns::enter();
+    let running = LEGACY_V4.start(&["--cleanup"]);
+    let held = hold_the_lock();
+    let (status, printed) = running.stop();
+    drop(held);
+    assert_eq!(status.code(), Some(1), "{printed}");
+    assert_eq!(LEGACY_V4.rules(), LEGACY_V4.wanted(), "it says that they are left, and they are");
+    assert!(!has_address("lo", "10.96.0.2/32"));
+    let (status, _) = LEGACY_V4.start(&["--cleanup"]).stop();
+    assert!(status.success());
 }
 
 #[test]

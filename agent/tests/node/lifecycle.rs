@@ -34,6 +34,8 @@ fn cleanup_leaves_nothing_of_ours_and_all_of_others(case: Case) {
     sh(&format!("ip addr add {} dev lo", case.foreign));
     case.iptables("-t raw -A OUTPUT -p tcp --dport 443 -j NOTRACK");
     case.iptables(&format!("-A INPUT -d {} -p tcp -m tcp --dport 444 -j ACCEPT", case.net));
+    case.iptables("-A INPUT -m comment --comment kubernetes -m conntrack --ctstate INVALID -j DROP");
+    case.iptables("-A OUTPUT -m mark --mark 0x8000/0x8000 -j DROP");
     case.iptables("-N MINE");
     case.iptables("-A MINE -j RETURN");
     let before = case.rules();

@@ -8,14 +8,20 @@
 //!
 //! Source: <https://pkg.go.dev/github.com/spf13/pflag>.
 
+mod mistake;
+mod usage;
+
 use std::{ffi::OsString, io::Write};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Command,
     builder::{TypedValueParser, ValueParser},
-    error::{ContextKind, ContextValue, ErrorKind},
 };
 
+use self::{
+    mistake::{argument_of, explain},
+    usage::usage,
+};
 use crate::version::version;
 
 /// Exit code for a command line that can't be understood, as Go's flag packages use it.
@@ -201,115 +207,5 @@ pub fn unknown_variables(program: Program, command: &Command) -> Vec<String> {
     unknown
 }
 
-/// The argument that a validation error is about, as `--flag=value`.
-fn argument_of(error: &clap::Error) -> Option<OsString> {
-    let flag = long_name(&context(error, ContextKind::InvalidArg)?);
-    let value = context(error, ContextKind::InvalidValue)?;
-    Some(format!("{flag}={value}").into())
-}
-
-fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
-    match error.get(kind)? {
-        ContextValue::String(text) => Some(text.clone()),
-        ContextValue::Strings(texts) => texts.first().cloned(),
-        _ => None,
-    }
-}
-
-/// `-v, --v <Level>` or `--port <string>` to `--v` or `--port`.
-fn long_name(shown: &str) -> String {
-    let words = shown.split([' ', '=', '[', ',']);
-    words.into_iter().find(|word| word.starts_with("--")).unwrap_or(shown).to_owned()
-}
-
-/// One line for a mistake, in pflag's words where it has them.
-fn explain(program: Program, command: &Command, error: &clap::Error) -> String {
-    let flag = context(error, ContextKind::InvalidArg).map(|shown| long_name(&shown)).unwrap_or_default();
-    let given = context(error, ContextKind::InvalidValue).unwrap_or_default();
-    let why = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    match error.kind() {
-        ErrorKind::UnknownArgument if flag.starts_with('-') => {
-            let hint = context(error, ContextKind::SuggestedArg)
-                .map(|known| format!(", did you mean {}?", long_name(&known)))
-                .unwrap_or_else(|| format!("; see {} --help", program.name));
-            format!("unknown flag: {flag}{hint}")
-        }
-        ErrorKind::UnknownArgument => format!(
-            "unexpected argument {flag:?}: flags are written --flag=value, and a boolean's value always after \
-             the equals sign (--flag=false)"
-        ),
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation if given.is_empty() && why.is_empty() => {
-            format!("flag needs a value: {flag}")
-        }
-        ErrorKind::InvalidValue => {
-            let accepted = match error.get(ContextKind::ValidValue) {
-                Some(ContextValue::Strings(values)) => format!(": accepted are {}", values.join(", ")),
-                _ => String::new(),
-            };
-            format!("invalid argument {given:?} for {flag:?} flag{accepted}")
-        }
-        ErrorKind::ValueValidation => format!("invalid argument {given:?} for {flag:?} flag{why}"),
-        ErrorKind::MissingRequiredArgument => {
-            let name = flag.trim_start_matches('-');
-            let what =
-                command.get_arguments().find(|arg| arg.get_long() == Some(name)).and_then(Arg::get_help);
-            let what = what.map(|help| format!(" ({help})")).unwrap_or_default();
-            format!("required flag {flag:?} not set{what}; it can also be set by {}", variable(program, name))
-        }
-        _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-    }
-}
-
-/// The text of `--help`, laid out as pflag does: sorted by name, a column of names and kinds, a column of
-/// what they mean with the default behind it.
-#[must_use]
-pub fn usage(program: Program, command: &Command) -> String {
-    let mut rows: Vec<(String, String)> = command
-        .get_arguments()
-        .filter(|arg| !arg.is_hide_set())
-        .filter_map(|arg| {
-            let name = arg.get_long()?;
-            let short = arg.get_short().map_or_else(|| "      ".to_owned(), |short| format!("  -{short}, "));
-            let kind = arg.get_value_names().filter(|_| !is_boolean(arg)).and_then(<[_]>::first);
-            let kind = kind.map(|kind| format!(" {kind}")).unwrap_or_default();
-            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-            Some((format!("{short}--{name}{kind}"), help + &shown_default(arg)))
-        })
-        .collect();
-    rows.sort_by(|(a, _), (b, _)| by_flag(a).cmp(by_flag(b)));
-    let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or_default() + 3;
-    let mut text = format!("Usage of {} ({}):\n", program.name, version());
-    for (left, right) in rows {
-        text.push_str(&format!("{left:width$}{right}\n"));
-    }
-    text.push_str(&format!(
-        "\nEvery flag can also be set by environment: --some-name as {}.",
-        variable(program, "some-name")
-    ));
-    text
-}
-
-fn by_flag(row: &str) -> &str {
-    row.split_once("--").map_or(row, |(_, name)| name)
-}
-
-fn is_boolean(arg: &Arg) -> bool {
-    arg.get_num_args().is_some_and(|count| count.min_values() == 0)
-}
-
-/// pflag's rule: a default that is the type's zero value is not shown; texts are quoted.
-fn shown_default(arg: &Arg) -> String {
-    let Some(default) = arg.get_default_values().first().and_then(|value| value.to_str()) else {
-        return String::new();
-    };
-    let quoted = arg.get_value_names().and_then(<[_]>::first).is_some_and(|kind| kind == "string");
-    match default {
-        "" | "0" | "false" => String::new(),
-        text if quoted && !is_boolean(arg) => format!(" (default {text:?})"),
-        text => format!(" (default {text})"),
-    }
-}
-
 #[cfg(test)]
-#[path = "flags_tests.rs"]
 mod tests;
