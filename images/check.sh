@@ -11,34 +11,32 @@ trap 'kill $(jobs -p) 2>/dev/null || true; ip netns del "$netns" 2>/dev/null || 
 fail() { echo "!! $*" >&2; cat "$work"/*.log >&2; exit 1; }
 inside() { ip netns exec "$netns" "$@"; }
 
-# run NAME CAPABILITY-OR-NONE USER ARGS…: in the network namespace, with a read-only root, in the foreground.
-run() {
+# start_line NAME CAPABILITY-OR-NONE USER ARGS…: leaves in $command the line that starts the image in the network namespace,
+# with a read-only root, in the foreground.
+start_line() {
     local name=$1 capability=$2 user=$3 root=$contexts/agent/rootfs
     shift 3
+    local hardened=(--rm --read-only --cap-drop=ALL)
+    [ "$capability" = none ] || hardened+=(--cap-add="$capability")
     case $engine in
         podman)
-            local with=(--rm --network="ns:/run/netns/$netns" --read-only --read-only-tmpfs=false --cap-drop=ALL)
-            [ "$capability" = none ] || with+=(--cap-add="$capability")
-            "${podman[@]}" run "${limits[@]}" "${with[@]}" "$name:$version" "$@"
+            hardened+=(--network="ns:/run/netns/$netns" --read-only-tmpfs=false)
+            command=("${podman[@]}" run "${limits[@]}" "${hardened[@]}" "$name:$version" "$@")
             ;;
-        docker)
-            local with=(--rm --network=none --read-only --cap-drop=ALL)
-            [ "$capability" = none ] || with+=(--cap-add="$capability")
-            docker run "${with[@]}" "$name:$version" "$@"
-            ;;
+        docker) command=(docker run --network=none "${hardened[@]}" "$name:$version" "$@") ;;
         *) # Unpacked, with SYS_CHROOT beside the capability, for the step into it.
             [ "$name" = "$agent" ] || root=$contexts/webhook/rootfs
             local kept=-all,+sys_chroot
             [ "$capability" = none ] || kept+=,+${capability,,}
             # shellcheck disable=SC2016 # expanded by the inner shell
-            inside unshare --mount sh -c '
+            command=(ip netns exec "$netns" unshare --mount sh -c '
                 root=$1 kept=$2 user=${3%:*} && shift 3
                 mount --bind "$root" "$root" && mount -o remount,ro,bind "$root"
                 mount -t proc proc "$root/proc" && mount -t tmpfs tmpfs "$root/dev"
                 touch "$root/dev/null" && mount --bind /dev/null "$root/dev/null"
                 exec setpriv --reuid="$user" --regid="$user" --clear-groups --no-new-privs \
                     --bounding-set="$kept" --inh-caps="$kept" --ambient-caps="$kept" \
-                    chroot "$root" "$@"' sh "$root" "$kept" "$user" "/$name" "$@"
+                    chroot "$root" "$@"' sh "$root" "$kept" "$user" "/$name" "$@")
             ;;
     esac
 }
@@ -46,7 +44,8 @@ run() {
 ip netns add "$netns"
 inside ip link set lo up
 podman=(podman) limits=()
-if [ "$engine" = podman ] && ! run $agent none 0:0 --version >/dev/null 2>&1; then
+start_line $agent none 0:0 --version
+if [ "$engine" = podman ] && ! "${command[@]}" >/dev/null 2>&1; then
     # Where no systemd runs, and limits can't be raised.
     podman=(podman --cgroup-manager=cgroupfs --runtime runc)
     limits=(--ulimit nofile=1024:20000 --ulimit nproc=1000:1000)
@@ -58,8 +57,8 @@ for program in iptables ip6tables; do
     inside $program -A OUTPUT -m mark --mark 0x8000/0x8000 -j DROP
     inside $program -t raw -A OUTPUT -m comment --comment "of another agent" -p udp -m multiport --dports 53 -j NOTRACK
 done
-run $agent NET_ADMIN 0:0 --ip-address=10.96.0.2,fd00::2 --setup-iptables --daemon=false 2>"$work/agent.log" ||
-    fail "the agent's image did not do its job"
+start_line $agent NET_ADMIN 0:0 --ip-address=10.96.0.2,fd00::2 --setup-iptables --daemon=false
+"${command[@]}" 2>"$work/agent.log" || fail "the agent's image did not do its job"
 if [ "$engine" != docker ]; then
     for program in iptables ip6tables; do
         count=$(inside $program-save | grep -c -- '^-A.*port 443 -j')
@@ -69,10 +68,11 @@ if [ "$engine" != docker ]; then
 fi
 echo "$agent did its job read-only, with NET_ADMIN alone, among rules of others"
 
-run $webhook none 65532:65532 --apiserver-fqdn=foo.bar. --shutdown-delay=0 \
-    >"$work/introduction.log" 2>"$work/webhook.log" &
+start_line $webhook none 65532:65532 --apiserver-fqdn=foo.bar. --shutdown-delay=0
+"${command[@]}" >"$work/introduction.log" 2>"$work/webhook.log" &
+served=$!
 until grep -q '] serving' "$work/webhook.log"; do
-    kill -0 $! 2>/dev/null || fail "the webhook's image did not start"
+    kill -0 $served 2>/dev/null || fail "the webhook's image did not start"
     sleep 0.05
 done
 if [ "$engine" != docker ]; then
@@ -80,4 +80,6 @@ if [ "$engine" != docker ]; then
         https://localhost:9443/webhook/pod-apiserver-env | jq -r .response.patch | base64 -d | jq length)
     [ "$patch" = 2 ] || fail "the webhook's image did not answer"
 fi
+kill -TERM "$served"
+wait "$served" || fail "the webhook's image ended with exit code $?"
 echo "$webhook served read-only, as user 65532, with no capability"
