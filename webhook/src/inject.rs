@@ -1,5 +1,7 @@
 //! What to add to a Pod. Pure.
 
+use std::collections::HashSet;
+
 use json_patch::{AddOperation, Patch, PatchOperation};
 use jsonptr::{PointerBuf, Token};
 use k8s_openapi::api::core::v1::EnvVar;
@@ -84,7 +86,7 @@ fn operations(
     injection: &Injection,
 ) -> Result<Vec<PatchOperation>, serde_json::Error> {
     let old = old.map(|old| old.ephemeral_containers.as_slice()).unwrap_or_default();
-    let is_new = |container: &Container| old.iter().all(|old| old.name != container.name);
+    let old: HashSet<&str> = old.iter().map(|container| container.name.as_str()).collect();
     let lists = [
         ("initContainers", &spec.init_containers, !debugging),
         ("containers", &spec.containers, !debugging),
@@ -93,7 +95,7 @@ fn operations(
     let mut operations = Vec::new();
     for (list, containers, _) in lists.into_iter().filter(|(.., changeable)| *changeable) {
         for (index, container) in containers.iter().enumerate() {
-            if is_new(container) {
+            if !old.contains(container.name.as_str()) {
                 add(list, index, container, injection, &mut operations)?;
             }
         }

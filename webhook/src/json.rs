@@ -198,6 +198,16 @@ pub fn field<T>(slot: Option<Lenient<T>>, key: &str) -> Result<Option<T>, Malfor
     slot.unwrap_or_default().0.map_err(|malformed| malformed.under(key))
 }
 
+/// The beginning of a text that came from outside, for a message.
+#[must_use]
+pub fn brief(text: &str) -> String {
+    const LONGEST: usize = 200;
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
 /// A text, copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text(pub String);
@@ -210,7 +220,11 @@ impl Node<'_> for Text {
     }
 }
 
-/// A list of nodes, none of them null.
+/// Entries that a [`List`] may have. No Pod that fits etcd has as many containers, and each may cost an answer
+/// a hundred times its own length.
+pub const MAX_ENTRIES: usize = 10_000;
+
+/// A list of nodes, none of them null, of [`MAX_ENTRIES`] at most.
 #[derive(Debug, Clone, PartialEq)]
 pub struct List<T>(pub Vec<T>);
 
@@ -224,6 +238,9 @@ impl<'de, T: Node<'de>> Node<'de> for List<T> {
             let value = value
                 .and_then(|value| value.ok_or_else(|| Malformed(format!(" is null, not {}", T::EXPECTED))));
             match (&mut values, value) {
+                (Ok(_), _) if index == MAX_ENTRIES => {
+                    values = Err(Malformed(format!(" has more than {MAX_ENTRIES} entries")));
+                }
                 (Ok(values), Ok(value)) => values.push(value),
                 (Ok(_), Err(malformed)) => values = Err(malformed.under(format_args!("[{index}]"))),
                 (Err(_), _) => {}

@@ -8,6 +8,8 @@ use axum::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
+use crate::json::brief;
+
 /// A refused HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -27,13 +29,13 @@ impl Refusal {
     /// 404: no such path.
     #[must_use]
     pub fn not_found(path: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", format!("there is nothing at {path:?}"))
+        Self::new(StatusCode::NOT_FOUND, "NotFound", format!("there is nothing at {:?}", brief(path)))
     }
 
     /// 405: the path takes something else.
     #[must_use]
     pub fn method(method: &str) -> Self {
-        let message = format!("{method:?} is not what this path takes; use POST");
+        let message = format!("{:?} is not what this path takes; use POST", brief(method));
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
@@ -54,7 +56,7 @@ impl Refusal {
     /// 415: not JSON.
     #[must_use]
     pub fn media_type(given: &str) -> Self {
-        let message = format!("the content type is {given:?}; send application/json");
+        let message = format!("the content type is {:?}; send application/json", brief(given));
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
     }
 

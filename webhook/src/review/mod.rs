@@ -45,7 +45,7 @@ pub enum BadReview {
     #[error("the body is nested deeper than {} levels", json::MAX_DEPTH)]
     Depth,
     /// Not JSON, not of the right types, or a key twice.
-    #[error("the body is not an AdmissionReview: {0}")]
+    #[error("the body is not an AdmissionReview: {}", json::brief(&.0.to_string()))]
     Json(#[from] serde_json::Error),
     /// JSON of another kind or version.
     #[error(
@@ -120,7 +120,8 @@ impl Kind<'_> {
 impl std::fmt::Display for Kind<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let slash = if self.group.is_empty() { "" } else { "/" };
-        write!(f, "{}{slash}{} {}", self.group, self.version, self.kind)
+        let [group, version, kind] = [&self.group, &self.version, &self.kind].map(|text| json::brief(text));
+        write!(f, "{group}{slash}{version} {kind}")
     }
 }
 
@@ -153,8 +154,10 @@ impl<'a> Review<'a> {
             ("AdmissionReview", "admission.k8s.io/v1") => Version::V1,
             ("AdmissionReview", "admission.k8s.io/v1beta1") => Version::V1Beta1,
             (kind, api_version) => {
-                let brief = |text: &str| text.chars().take(100).collect();
-                return Err(BadReview::Kind { kind: brief(kind), api_version: brief(api_version) });
+                return Err(BadReview::Kind {
+                    kind: json::brief(kind),
+                    api_version: json::brief(api_version),
+                });
             }
         };
         let Object(request) = envelope.request.ok_or(BadReview::NoRequest)?;

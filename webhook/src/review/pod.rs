@@ -188,18 +188,20 @@ impl<'de> Node<'de> for Container {
 impl<'de> Node<'de> for Env {
     const EXPECTED: &'static str = "a list";
 
-    fn list<A: SeqAccess<'de>>(list: A) -> Result<Lenient<Self>, A::Error> {
-        let Lenient(entries) = List::<EnvEntry>::list(list)?;
-        Ok(Lenient(entries.map(|entries| {
-            entries.map(|List(entries)| {
-                let mut env = Self { len: entries.len(), ..Self::default() };
-                entries
-                    .iter()
-                    .filter_map(|EnvEntry(variable)| *variable)
-                    .for_each(|ours| env.present.insert(ours));
-                env
-            })
-        })))
+    fn list<A: SeqAccess<'de>>(mut list: A) -> Result<Lenient<Self>, A::Error> {
+        let mut env = Ok(Self::default());
+        while let Some(Lenient(entry)) = list.next_element::<Lenient<EnvEntry>>()? {
+            let Ok(so_far) = &mut env else { continue };
+            match entry {
+                Ok(Some(EnvEntry(variable))) => {
+                    so_far.len += 1;
+                    variable.into_iter().for_each(|ours| so_far.present.insert(ours));
+                }
+                Ok(None) => env = Err(Malformed(format!("[{}] is null, not an object", so_far.len))),
+                Err(malformed) => env = Err(malformed.under(format_args!("[{}]", so_far.len))),
+            }
+        }
+        Ok(Lenient(env.map(Some)))
     }
 }
 
