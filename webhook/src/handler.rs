@@ -12,7 +12,7 @@ use axum::{
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use crate::{answer, env::Injection, inject, review::Review, status::Refusal};
+use crate::{answer, env::Injection, inject, review::Review, sparing::Sparing, status::Refusal};
 
 /// Where the API server posts to: the path of the Go webhook.
 pub const PATH: &str = "/webhook/pod-apiserver-env";
@@ -65,7 +65,10 @@ async fn admit(State(settings): State<Arc<Settings>>, request: Request) -> Respo
 /// Answers with a refusal, and lets the rest of the body come in for a moment. A connection that is closed with
 /// something unread is reset, and a reset overtakes the answer.
 fn refuse(refusal: Refusal, mut body: Body) -> Response {
-    tracing::warn!(reason = refusal.message(), "request refused");
+    static LINES: Sparing = Sparing::new();
+    if let Some(left_out) = LINES.turn() {
+        tracing::warn!(reason = refusal.message(), left_out, "request refused");
+    }
     if !body.is_end_stream() {
         tokio::spawn(async move {
             let rest = async { while let Some(Ok(_)) = body.frame().await {} };

@@ -21,5 +21,6 @@ pub mod json;
 pub mod review;
 pub mod self_signed;
 pub mod server;
+pub mod sparing;
 pub mod status;
 pub mod tls;
