@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SerialNumber,
+    KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
 
 /// A certificate authority of a test.
@@ -51,9 +51,19 @@ impl Authority {
     /// Never in practice.
     #[must_use]
     pub fn issue(&self, serial: u64) -> Certificate {
+        self.issue_until(serial, 2049)
+    }
+
+    /// The same, good until the end of a year.
+    ///
+    /// # Panics
+    /// Never in practice.
+    #[must_use]
+    pub fn issue_until(&self, serial: u64, year: i32) -> Certificate {
         let names = ["localhost", "127.0.0.1", "::1"].map(ToOwned::to_owned);
         let mut params = CertificateParams::new(names.to_vec()).expect("names");
         params.distinguished_name.push(DnType::CommonName, "localhost");
+        params.not_after = date_time_ymd(year, 12, 31);
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

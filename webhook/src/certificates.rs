@@ -1,8 +1,8 @@
 //! The certificate in use, and its replacement while the server runs.
 //!
-//! Files are read again every two seconds and compared by content: kubelet swaps a symlink to replace them, and
-//! a watch on the file itself goes silent after that. What is broken, or half replaced, leaves the last good
-//! set in use.
+//! Files are read again every second and compared by content: kubelet swaps a symlink to replace them, and a watch
+//! on the file itself goes silent after that. What is new counts once it was read the same twice, so that files
+//! that are still being written are left alone. What is broken or out of its time leaves the last good set in use.
 
 use std::{
     fmt, io,
@@ -13,11 +13,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
+use tokio::io::AsyncReadExt;
 
-use crate::tls::{BadMaterial, Identity, Material, configuration};
+use crate::tls::{BadMaterial, Identity, Material, Validity, configuration};
 
 /// How often the files are read.
-const INTERVAL: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long reading them may take.
+const READ_TIME: Duration = Duration::from_secs(5);
+/// The longest file that is read, in bytes.
+const LONGEST_FILE: u64 = 1024 * 1024;
 
 /// Where the files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,16 +74,29 @@ impl Files {
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    tokio::fs::read(path).await.map_err(|cause| CertificateError::Read { path: path.to_owned(), cause })
+    let read = async {
+        // Opening a pipe, for instance, would wait for its other end.
+        let metadata = tokio::fs::metadata(path).await?;
+        if !metadata.is_file() || metadata.len() > LONGEST_FILE {
+            return Err(io::Error::other(format!("not a regular file of {LONGEST_FILE} bytes at most")));
+        }
+        let mut bytes = Vec::new();
+        tokio::fs::File::open(path).await?.take(LONGEST_FILE).read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    };
+    let late =
+        || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", READ_TIME.as_secs()));
+    let read = tokio::time::timeout(READ_TIME, read).await.unwrap_or_else(|_| Err(late()));
+    read.map_err(|cause| CertificateError::Read { path: path.to_owned(), cause })
 }
 
 /// The configuration that new connections get.
 #[derive(Debug)]
 pub struct Certificates {
     current: ArcSwap<(Arc<ServerConfig>, Identity)>,
-    /// Why the files as they are now are not in use.
+    /// What is wrong with the files as they are now, or with the certificate in use.
     problem: Mutex<Option<String>>,
-    source: Option<(Files, Mutex<Material>)>,
+    source: Option<(Files, Material)>,
 }
 
 impl Certificates {
@@ -91,8 +109,8 @@ impl Certificates {
         let used = configuration(&material);
         let (config, identity) =
             used.map_err(|cause| CertificateError::Bad { files: files.clone(), cause })?;
-        tell("certificate loaded", &identity);
-        Ok(Self { source: Some((files, Mutex::new(material))), ..Self::of(config, identity) })
+        tracing::info!(%identity, "certificate loaded");
+        Ok(Self { source: Some((files, material)), ..Self::of(config, identity) })
     }
 
     /// From memory; stays as it is.
@@ -113,58 +131,80 @@ impl Certificates {
         Arc::clone(&self.current.load().0)
     }
 
-    /// For a person: what is in use, and why the files are not, if so.
+    /// For a person: what is in use, and what is wrong, if something is.
     #[must_use]
     pub fn describe(&self) -> (Identity, Option<String>) {
         let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (self.current.load().1.clone(), problem)
     }
 
-    /// Looks at the files for as long as it is polled.
+    /// Looks at the files, and at the clock, for as long as it is polled.
     pub async fn watch(&self) {
-        let Some((files, seen)) = &self.source else { return std::future::pending().await };
+        let mut before = None;
+        let mut in_use = self.source.as_ref().map(|(_, material)| material.clone());
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            let problem = match files.read().await {
-                Ok(material) => match self.offer(&material, seen) {
-                    Some(outcome) => outcome.err().map(|cause| format!("{files}: {cause}")),
-                    None => continue,
-                },
-                Err(error) => Some(error.to_string()),
+            let seen = match &self.source {
+                Some((files, _)) => Some(files.read().await.map_err(|error| error.to_string())),
+                None => None,
             };
-            let mut told = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-            if problem != *told {
-                if let Some(problem) = &problem {
-                    tracing::error!(problem, "certificate not replaced, the last good one stays in use");
-                }
-                *told = problem;
+            if seen == before {
+                let replaced = match (&self.source, &seen) {
+                    (Some((files, _)), Some(Ok(material))) if in_use.as_ref() != Some(material) => {
+                        let replaced = self.replace(material).map_err(|why| format!("{files}: {why}"));
+                        if replaced.is_ok() {
+                            in_use = Some(material.clone());
+                        }
+                        replaced
+                    }
+                    (_, Some(Err(error))) => Err(error.clone()),
+                    _ => Ok(()),
+                };
+                let replaced =
+                    replaced.map_err(|why| format!("not replaced, the last good one stays in use: {why}"));
+                self.tell(replaced.and_then(|()| self.in_its_time()).err());
+            }
+            before = seen;
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// Takes new files into use. A certificate that works is not given up for one out of its time.
+    fn replace(&self, material: &Material) -> Result<(), String> {
+        let (config, identity) = configuration(material).map_err(|cause| cause.to_string())?;
+        let now = seconds_since_1970();
+        let (new, old) = (identity.validity(now), self.current.load().1.validity(now));
+        if new != Validity::Now && old == Validity::Now {
+            return Err(format!("the certificate {new}: {identity}"));
+        }
+        tracing::info!(%identity, "certificate replaced");
+        self.current.store(Arc::new((config, identity)));
+        Ok(())
+    }
+
+    fn in_its_time(&self) -> Result<(), String> {
+        match self.current.load().1.validity(seconds_since_1970()) {
+            Validity::Now => Ok(()),
+            validity => {
+                Err(format!("the certificate {validity}, no API server accepts it; is the clock right?"))
             }
         }
     }
 
-    /// Takes new files into use. Nothing, where they are the ones in use and nothing was wrong before.
-    fn offer(&self, material: &Material, seen: &Mutex<Material>) -> Option<Result<(), BadMaterial>> {
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let troubled = self.problem.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if *seen == *material {
-            // Back to what is in use: that ends any trouble.
-            return troubled.then_some(Ok(()));
+    /// Writes what is wrong to the log, once, and once that it is over.
+    fn tell(&self, problem: Option<String>) {
+        let mut told = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        if problem == *told {
+            return;
         }
-        Some(configuration(material).map(|(config, identity)| {
-            tell("certificate replaced", &identity);
-            self.current.store(Arc::new((config, identity)));
-            *seen = material.clone();
-        }))
+        match &problem {
+            Some(problem) => tracing::error!("certificate: {problem}"),
+            None => tracing::info!("certificate: all is well again"),
+        }
+        *told = problem;
     }
 }
 
-fn tell(what: &str, identity: &Identity) {
-    tracing::info!(%identity, "{what}");
+fn seconds_since_1970() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    if now > identity.not_after {
-        tracing::warn!(%identity, "this certificate has expired, an API server will not accept it");
-    } else if now < identity.not_before {
-        tracing::warn!(%identity, "this certificate is not valid yet; is the clock right?");
-    }
+    i64::try_from(now).unwrap_or(i64::MAX)
 }

@@ -62,8 +62,8 @@ fn command() -> Command {
                 "[optional] apiserver-port is the port of the Kube-API Server. If set, KUBERNETES_SERVICE_PORT is added too.",
             ),
             string("cert-dir", "cert-dir is the directory that contains the server key and certificate. The server key and certificate. If not set, a certificate is made in memory and its CA printed."),
-            file_name("cert-name", "[optional] cert-name is the server certificate name.").default_value("tls.crt"),
-            file_name("client-ca-name", "[optional] client-ca-name is the CA certificate name which server used to verify remote(client)'s certificate. Defaults to \"\", which means server does not verify client's certificate.")
+            string("cert-name", "[optional] cert-name is the server certificate name.").default_value("tls.crt"),
+            string("client-ca-name", "[optional] client-ca-name is the CA certificate name which server used to verify remote(client)'s certificate. Defaults to \"\", which means server does not verify client's certificate.")
                 .default_value(""),
             value(
                 "health-bind-address",
@@ -75,7 +75,7 @@ fn command() -> Command {
             string("host", "[optional] host is the address that the server will listen on. Defaults to \"\" - all addresses.")
                 .default_value(""),
             boolean("inject-ephemeral-containers", true, "[optional] inject-ephemeral-containers indicates whether debug containers get the variables too."),
-            file_name("key-name", "[optional] key-name is the server key name.").default_value("tls.key"),
+            string("key-name", "[optional] key-name is the server key name.").default_value("tls.key"),
             value("max-request-bytes", "int", parse_size, "[optional] max-request-bytes is the length of the longest request that is read.")
                 .default_value("16777216"),
             value("port", "int", clap::value_parser!(u16), "[optional] port is the port number that the server will serve.")
@@ -84,18 +84,6 @@ fn command() -> Command {
                 .default_value("5s"),
         ])
         .args(logging::basic_flags())
-}
-
-/// A file name within `--cert-dir`.
-fn file_name(name: &'static str, help: &'static str) -> clap::Arg {
-    let parse = |text: &str| {
-        if text.contains('/') {
-            Err("a path; give the name of a file in --cert-dir")
-        } else {
-            Ok(text.to_owned())
-        }
-    };
-    value(name, "string", parse, help)
 }
 
 fn parse_port(text: &str) -> Result<u16, &'static str> {
@@ -155,10 +143,14 @@ impl Config {
             }
             CertificateSource::InMemory
         } else {
+            // As in Go: an empty name is the default, and a path is one below the folder.
+            let file = |name: &str, default: &str| {
+                folder.join(if name.is_empty() { default } else { name.trim_start_matches('/') })
+            };
             CertificateSource::Files(Files {
-                certificate: folder.join(text("cert-name")),
-                key: folder.join(text("key-name")),
-                client_ca: Some(client_ca).filter(|name| !name.is_empty()).map(|name| folder.join(name)),
+                certificate: file(&text("cert-name"), "tls.crt"),
+                key: file(&text("key-name"), "tls.key"),
+                client_ca: Some(client_ca).filter(|name| !name.is_empty()).map(|name| file(&name, "")),
             })
         };
         Ok(Self {
@@ -244,10 +236,6 @@ mod tests {
             (
                 &["--apiserver-fqdn=foo.bar.", "--client-ca-name=ca.crt"],
                 r#"invalid argument "ca.crt" for "--client-ca-name" flag: it names a file in --cert-dir, which is not set"#,
-            ),
-            (
-                &["--apiserver-fqdn=foo.bar.", "--cert-name=../x"],
-                r#"invalid argument "../x" for "--cert-name" flag: a path; give the name of a file in --cert-dir"#,
             ),
             (
                 &["--apiserver-fqdn=foo.bar.", "--apiserver-port=0"],

@@ -1,18 +1,18 @@
 //! One HTTP request: from its headers to an answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, Bytes, HttpBody},
+    body::{Body, HttpBody},
     extract::{Request, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::post,
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Limited};
 
-use crate::{answer, env::Injection, inject, review::Review, sparing::Sparing, status::Refusal};
+use crate::{answer, env::Injection, inject, review::Review, status::Refusal};
 
 /// Where the API server posts to: the path of the Go webhook.
 pub const PATH: &str = "/webhook/pod-apiserver-env";
@@ -30,48 +30,49 @@ pub struct Settings {
     pub max_request_bytes: usize,
 }
 
+/// Who asks, for the log; put into each request by the server.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
 /// The webhook's paths.
 pub fn router(settings: Settings) -> Router {
-    let elsewhere = |request: Request| async {
+    let settings = Arc::new(settings);
+    let limit = settings.max_request_bytes;
+    let elsewhere = move |request: Request| async move {
         let refusal = Refusal::not_found(request.uri().path());
-        refuse(refusal, request.into_body())
+        refuse(refusal, request, limit)
     };
-    let other_method = |request: Request| async {
+    let other_method = move |request: Request| async move {
         let refusal = Refusal::method(request.method().as_str());
-        refuse(refusal, request.into_body())
+        refuse(refusal, request, limit)
     };
     Router::new()
         .route(PATH, post(admit))
         .method_not_allowed_fallback(other_method)
         .fallback(elsewhere)
-        .with_state(Arc::new(settings))
+        .with_state(settings)
 }
 
-async fn admit(State(settings): State<Arc<Settings>>, request: Request) -> Response {
-    let (head, mut body) = request.into_parts();
-    if let Err(refusal) = check_media_type(&head.headers) {
-        return refuse(refusal, body);
-    }
-    let bytes = match read(&mut body, settings.max_request_bytes).await {
-        Ok(bytes) => bytes,
-        Err(refusal) => return refuse(refusal, body),
+async fn admit(State(settings): State<Arc<Settings>>, mut request: Request) -> Response {
+    let answer = match check_media_type(request.headers()) {
+        Ok(()) => read(request.body_mut(), settings.max_request_bytes).await,
+        Err(refusal) => Err(refusal),
     };
-    match review(&settings.injection, &bytes) {
+    match answer.and_then(|body| review(&settings.injection, &body)) {
         Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
-        Err(refusal) => refuse(refusal, body),
+        Err(refusal) => refuse(refusal, request, settings.max_request_bytes),
     }
 }
 
-/// Answers with a refusal, and lets the rest of the body come in for a moment. A connection that is closed with
-/// something unread is reset, and a reset overtakes the answer.
-fn refuse(refusal: Refusal, mut body: Body) -> Response {
-    static LINES: Sparing = Sparing::new();
-    if let Some(left_out) = LINES.turn() {
-        tracing::warn!(reason = refusal.message(), left_out, "request refused");
-    }
+/// Answers with a refusal, and lets the rest of the body come in for a moment, up to `limit` bytes. A connection
+/// that is closed with something unread is reset, and a reset overtakes the answer.
+fn refuse(refusal: Refusal, request: Request, limit: usize) -> Response {
+    refusal.tell(request.extensions().get().map(|Peer(peer)| *peer));
+    let body = request.into_body();
     if !body.is_end_stream() {
         tokio::spawn(async move {
-            let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+            let mut rest = Limited::new(body, limit);
+            let rest = async { while let Some(Ok(_)) = rest.frame().await {} };
             // Whoever is still sending then has had time to read the answer.
             let _ = tokio::time::timeout(LINGER_TIME, rest).await;
         });
@@ -97,15 +98,24 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Refusal::media_type(given)) }
 }
 
-async fn read(body: &mut Body, limit: usize) -> Result<Bytes, Refusal> {
+async fn read(body: &mut Body, limit: usize) -> Result<Vec<u8>, Refusal> {
     // An announced length is refused before a byte is read, and before a client that asks is told to go on.
-    if body.size_hint().lower() > limit as u64 {
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
         return Err(Refusal::too_large(limit));
     }
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::too_large(limit)),
-        Ok(Err(error)) => Err(Refusal::bad_request(format!("the body broke off: {error}"))),
-        Err(_) => Err(Refusal::too_slow(BODY_TIME.as_secs())),
-    }
+    let all = async {
+        // Copied out of its frames: a frame of one byte would keep a whole read buffer.
+        let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Refusal::broken_off(&error))?;
+            let data = frame.data_ref().map(|data| data.as_ref()).unwrap_or_default();
+            if data.len() > limit - bytes.len() {
+                return Err(Refusal::too_large(limit));
+            }
+            bytes.extend_from_slice(data);
+        }
+        Ok(bytes)
+    };
+    tokio::time::timeout(BODY_TIME, all).await.unwrap_or_else(|_| Err(Refusal::too_slow(BODY_TIME.as_secs())))
 }

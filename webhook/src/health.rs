@@ -50,7 +50,7 @@ impl Health {
         let (identity, problem) = self.certificates.describe();
         let certificate = match problem {
             None => format!("[+]certificate ok: {identity}"),
-            Some(problem) => format!("[!]certificate ok: {identity}; its replacement failed: {problem}"),
+            Some(problem) => format!("[!]certificate: {identity}; {problem}"),
         };
         let verdict = if ready { "readyz check passed" } else { "readyz check failed" };
         (ready, format!("{serving}\n{certificate}\n{verdict}\n"))

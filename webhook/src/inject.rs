@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     env::Injection,
-    json::{Lenient, Malformed, Object},
+    json::{Lenient, Malformed, Object, brief},
     review::{
         Request,
         pod::{Container, Pod, PodSpec},
@@ -35,46 +35,47 @@ const OPTED_OUT: [&str; 7] = ["disable", "f", "F", "FALSE", "false", "False", "0
 /// # Errors
 /// When a variable can't be put into JSON, which does not happen.
 pub fn decide(request: &Request<'_>, injection: &Injection) -> Result<Decision, serde_json::Error> {
+    let warn = |why: String| Ok(Decision::Warn(format!("nothing injected: {why}")));
+    match &request.kind {
+        Some(Object(kind)) if kind.is_pod() => {}
+        Some(Object(kind)) => return warn(format!("this webhook is for Pods, not for {kind}")),
+        None => return warn("the request names no kind".to_owned()),
+    }
     let sub_resource = request.sub_resource.as_deref().unwrap_or_default();
     let debugging = match (request.operation.as_deref().unwrap_or_default(), sub_resource) {
         ("CREATE", "") => false,
         ("UPDATE", "ephemeralcontainers") => true,
         // The environment of a running container can't be changed.
-        _ => return Ok(Decision::Unchanged),
+        ("UPDATE" | "CREATE", _) if request.object.0 != Ok(None) => return Ok(Decision::Unchanged),
+        ("UPDATE" | "CREATE", _) => return warn("the request has no object".to_owned()),
+        ("DELETE" | "CONNECT", _) => return Ok(Decision::Unchanged),
+        (other, _) => return warn(format!("{:?} is not an operation", brief(other))),
     };
-    match &request.kind {
-        Some(Object(kind)) if kind.is_pod() => {}
-        Some(Object(kind)) => {
-            return Ok(Decision::Warn(format!("nothing injected: this webhook is for Pods, not for {kind}")));
-        }
-        None => return Ok(Decision::Warn("nothing injected: the request names no kind".to_owned())),
-    }
-    let pod = match readable(&request.object) {
-        Ok(pod) => pod,
-        Err(malformed) => {
-            let Malformed(why) = malformed.under("object");
-            return Ok(Decision::Warn(format!("nothing injected: the Pod is malformed: {why}")));
-        }
-    };
-    let Some(pod) = pod else {
-        return Ok(Decision::Warn("nothing injected: the request has no object".to_owned()));
+    let pod = match readable(&request.object, "object") {
+        Ok(Some(pod)) => pod,
+        Ok(None) => return warn("the request has no object".to_owned()),
+        Err(Malformed(why)) => return warn(format!("the Pod is malformed: {why}")),
     };
     let opted_out = pod.inject.as_deref().is_some_and(|value| OPTED_OUT.contains(&value));
     if opted_out || pod.mirror {
         return Ok(Decision::Unchanged);
     }
     let Some(spec) = &pod.spec else {
-        return Ok(Decision::Warn(
-            "nothing injected: the Pod is malformed: object.spec is missing".to_owned(),
-        ));
+        return warn("the Pod is malformed: object.spec is missing".to_owned());
     };
-    let old = if debugging { readable(&request.old_object).ok().flatten() } else { None };
-    let operations = operations(spec, debugging, old.and_then(|old| old.spec.as_ref()), injection)?;
+    // A container that may have been there before must not be touched: the update would be refused as a whole.
+    let old = match readable(&request.old_object, "oldObject") {
+        _ if !debugging => None,
+        Ok(Some(Pod { spec: Some(old), .. })) => Some(old),
+        Ok(_) => return warn("the request has no oldObject, or one without spec".to_owned()),
+        Err(Malformed(why)) => return warn(format!("the Pod was malformed before: {why}")),
+    };
+    let operations = operations(spec, debugging, old, injection)?;
     Ok(if operations.is_empty() { Decision::Unchanged } else { Decision::Patch(Patch(operations)) })
 }
 
-fn readable(object: &Lenient<Pod>) -> Result<Option<&Pod>, Malformed> {
-    object.0.as_ref().map(Option::as_ref).map_err(Clone::clone)
+fn readable<'a>(object: &'a Lenient<Pod>, key: &str) -> Result<Option<&'a Pod>, Malformed> {
+    object.0.as_ref().map(Option::as_ref).map_err(|malformed| malformed.clone().under(key))
 }
 
 /// Init containers, then containers, then ephemeral containers, each list in its own order. While debugging

@@ -19,7 +19,12 @@ fn main() -> ExitCode {
     }
     // Two threads: one is enough for any cluster, the second keeps a large review from holding up small ones.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(config)));
+    let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        let outcome = runtime.block_on(run(config));
+        // Not by dropping it: that would wait for a read that hangs.
+        runtime.shutdown_background();
+        outcome
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

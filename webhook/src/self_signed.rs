@@ -22,8 +22,10 @@ impl Authority {
     #[must_use]
     pub fn introduction(&self) -> String {
         format!(
-            "No --cert-dir was given, so a certificate for {} was made in memory. Its CA, for curl --cacert:\n\n{}\n\
-             The same as caBundle of a MutatingWebhookConfiguration:\n\n{}\n\n",
+            "No --cert-dir was given, so a certificate for {} was made in memory, for trying this out.\n\
+             Its CA, for curl --cacert:\n\n{}\n\
+             The same as caBundle, for a MutatingWebhookConfiguration with url: https://localhost:… (an API server \
+             on this machine; not for a Service):\n\n{}\n\n",
             LOCAL_NAMES.join(", "),
             self.pem,
             STANDARD.encode(&self.pem)

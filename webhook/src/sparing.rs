@@ -17,6 +17,12 @@ struct State {
     left_out: u64,
 }
 
+impl Default for Sparing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Sparing {
     /// Nothing written yet.
     #[must_use]

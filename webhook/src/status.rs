@@ -2,13 +2,15 @@
 //!
 //! Source: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>.
 
+use std::net::SocketAddr;
+
 use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
-use crate::json::brief;
+use crate::{json::brief, sparing::Sparing};
 
 /// A refused HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Refusal {
     reason: &'static str,
     message: String,
     close: bool,
+    /// Nothing that an operator has to know of.
+    common: bool,
 }
 
 impl Refusal {
@@ -24,6 +28,12 @@ impl Refusal {
     #[must_use]
     pub fn bad_request(message: String) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// 400: the client went away in the middle.
+    #[must_use]
+    pub fn broken_off(error: &axum::Error) -> Self {
+        Self { common: true, ..Self::bad_request(format!("the body broke off: {error}")) }
     }
 
     /// 404: no such path.
@@ -67,13 +77,30 @@ impl Refusal {
     }
 
     fn new(code: StatusCode, reason: &'static str, message: String) -> Self {
-        Self { code, reason, message, close: false }
+        Self { code, reason, message, close: false, common: false }
     }
 
-    /// For the log.
+    /// What the client is told.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Writes it to the log. Anybody who reaches the port can cause refusals, so there is one line a second at
+    /// most, for those of the API server's own path apart from the others. A fault of our own is always told.
+    pub fn tell(&self, peer: Option<SocketAddr>) {
+        static WRONG_DOOR: Sparing = Sparing::new();
+        static BAD_REQUEST: Sparing = Sparing::new();
+        let (reason, peer) = (self.message(), peer.map(tracing::field::display));
+        let lines = match self.code {
+            _ if self.common => return tracing::debug!(peer, reason, "request refused"),
+            StatusCode::INTERNAL_SERVER_ERROR => return tracing::error!(peer, reason, "request failed"),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => &WRONG_DOOR,
+            _ => &BAD_REQUEST,
+        };
+        if let Some(left_out) = lines.turn() {
+            tracing::warn!(peer, reason, left_out, "request refused");
+        }
     }
 }
 

@@ -41,6 +41,11 @@ pub enum BadMaterial {
     /// Certificate and key don't go together, or are of a kind that rustls does not take.
     #[error("certificate and key cannot be used: {0}")]
     Pair(#[from] rustls::Error),
+    /// The key is of a kind that can't be used.
+    #[error(
+        "the private key cannot be used ({0}); RSA of 2048 bits and more, ECDSA P-256 and P-384, and Ed25519 can"
+    )]
+    Key(rustls::Error),
     /// The certificate can't be read.
     #[error("the certificate is not X.509: {0}")]
     X509(String),
@@ -51,10 +56,8 @@ pub enum BadMaterial {
 pub struct Identity {
     /// Colon-separated hexadecimal, as openssl prints it.
     pub serial: String,
-    /// Seconds since 1970.
-    pub not_before: i64,
-    /// Seconds since 1970.
-    pub not_after: i64,
+    not_before: i64,
+    not_after: i64,
     not_after_text: String,
 }
 
@@ -69,6 +72,41 @@ impl Identity {
             not_after: validity.not_after.timestamp(),
             not_after_text: validity.not_after.to_string(),
         })
+    }
+}
+
+/// Whether a certificate is within its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// It will be.
+    NotYet,
+    /// It is.
+    Now,
+    /// It was.
+    Expired,
+}
+
+impl fmt::Display for Validity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotYet => "is not valid yet",
+            Self::Now => "is valid",
+            Self::Expired => "has expired",
+        })
+    }
+}
+
+impl Identity {
+    /// At a point in time, in seconds since 1970.
+    #[must_use]
+    pub fn validity(&self, now: i64) -> Validity {
+        if now < self.not_before {
+            Validity::NotYet
+        } else if now > self.not_after {
+            Validity::Expired
+        } else {
+            Validity::Now
+        }
     }
 }
 
@@ -88,6 +126,7 @@ pub fn configuration(material: &Material) -> Result<(Arc<ServerConfig>, Identity
     let identity = Identity::of(chain.first().ok_or(BadMaterial::Empty("certificate"))?)?;
     let key = PrivateKeyDer::from_pem_slice(&material.key)
         .map_err(|cause| BadMaterial::Pem { what: "private key", cause })?;
+    provider.key_provider.load_private_key(key.clone_key()).map_err(BadMaterial::Key)?;
     let builder =
         ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match &material.client_ca {

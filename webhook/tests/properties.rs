@@ -68,13 +68,12 @@ fn review() -> impl Strategy<Value = Value> {
     )
 }
 
-/// Sixteen megabytes that would cost a gigabyte, or an hour, if they were taken at face value.
+/// Sixteen megabytes that would cost a gigabyte if they were taken at face value.
 #[test]
 fn hostile_reviews_cost_little() {
-    let review = |operation: &str, object: String, old: String| {
+    let review = |object: String| {
         format!(
-            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","kind":{{"group":"","version":"v1","kind":"Pod"}},"operation":"{operation}","subResource":"{}","object":{object},"oldObject":{old}}}}}"#,
-            if operation == "UPDATE" { "ephemeralcontainers" } else { "" }
+            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","kind":{{"group":"","version":"v1","kind":"Pod"}},"operation":"CREATE","object":{object}}}}}"#
         )
     };
     let many = |list: &str, entry: &str, count: usize| {
@@ -84,16 +83,10 @@ fn hostile_reviews_cost_little() {
         let answer = pods::answer(&injection(false), body.as_bytes());
         answer["response"]["warnings"][0].as_str().map(ToOwned::to_owned)
     };
-    let containers = review("CREATE", many("containers", "{}", 4_000_000), "null".into());
+    let containers = review(many("containers", "{}", 4_000_000));
     assert!(warning(containers).unwrap().contains("object.spec.containers has more than 10000 entries"));
-    let debugging = review(
-        "UPDATE",
-        many("ephemeralContainers", r#"{"name":"a"}"#, 10_000),
-        many("ephemeralContainers", "{}", 10_000),
-    );
-    assert_eq!(warning(debugging), None);
     let long = "x".repeat(5_000_000);
-    let other_kind = review("CREATE", "{}".into(), "null".into()).replace("\"Pod\"", &format!("{long:?}"));
+    let other_kind = review("{}".into()).replace("\"Pod\"", &format!("{long:?}"));
     assert!(warning(other_kind).unwrap().len() < 300);
     let refusal =
         handler::review(&injection(false), format!(r#"{{"request":{long:?}}}"#).as_bytes()).unwrap_err();

@@ -3,7 +3,7 @@
 //! Everything else in it is skipped where it stands. What has not the shape that Kubernetes gives it is told with
 //! its path, and is no error: the API server refuses such a Pod itself.
 
-use serde::de::{IgnoredAny, MapAccess, SeqAccess};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess};
 
 use crate::{
     env::{Variable, Variables},
@@ -133,7 +133,9 @@ impl<'de> Node<'de> for Annotations {
     fn object<A: MapAccess<'de>>(mut object: A) -> Result<Lenient<Self>, A::Error> {
         let mut mirror = false;
         while let Some(Key(key)) = object.next_key()? {
-            mirror |= key == MIRROR_ANNOTATION;
+            if key == MIRROR_ANNOTATION && std::mem::replace(&mut mirror, true) {
+                return Err(A::Error::custom(format_args!("duplicate key {MIRROR_ANNOTATION:?}")));
+            }
             skip(&mut object)?;
         }
         Ok(Lenient(Ok(Some(Self(mirror)))))

@@ -1,15 +1,26 @@
-//! Binding a listener.
+//! Binding a listener, and accepting on it.
 
 use std::{
     io,
     net::{Ipv6Addr, SocketAddr},
+    time::Duration,
 };
 
 use anyhow::Context;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
+use super::{
+    Phase,
+    connection::{self, Service},
+};
+use crate::sparing::Sparing;
+
 const BACKLOG: i32 = 1024;
+/// How long to wait when the process or the machine has no file descriptors left.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// How long a listener that closes looks whether another connection is waiting in its queue.
+const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// Binds `host`, a name or an address, or all addresses of both families where it is empty. `flag` says in an
 /// error where the address came from.
@@ -48,4 +59,41 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Accepts and serves until the phase is [`Phase::Closing`] and the queue is empty; the connections go on by
+/// themselves, each with a receiver of the phase.
+pub(super) async fn accept(listener: TcpListener, service: Service) {
+    let mut phase = service.stage.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = phase.wait_for(|phase| *phase == Phase::Closing) => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let phase = service.stage.subscribe();
+                tokio::spawn(connection::serve(stream, peer, service.clone(), phase));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                static LINES: Sparing = Sparing::new();
+                if let Some(left_out) = LINES.turn() {
+                    tracing::error!(%error, left_out, "cannot accept connections; waiting");
+                }
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+    // The kernel has accepted these already; closing the listener would reset them.
+    while let Ok(Ok((stream, peer))) = tokio::time::timeout(LAST_LOOK, listener.accept()).await {
+        let phase = service.stage.subscribe();
+        tokio::spawn(connection::serve(stream, peer, service.clone(), phase));
+    }
+}
+
+/// Errors of accept(2) that are about the connection, not about the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

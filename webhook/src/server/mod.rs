@@ -6,13 +6,17 @@
 
 mod connection;
 mod listen;
+mod stage;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use common::{duration::GoDuration, shutdown::Signals, version::version};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle};
 
-use self::connection::{Endpoint, Phase};
+use self::{
+    connection::Service,
+    stage::{Phase, Stage},
+};
 use crate::{
     certificates::Certificates,
     cli::{CertificateSource, Config},
@@ -45,6 +49,10 @@ impl Server {
         let (certificates, authority) = match config.certificates {
             CertificateSource::Files(files) => (Certificates::from_files(files).await?, None),
             CertificateSource::InMemory => {
+                tracing::warn!(
+                    "no --cert-dir: the certificate is made in memory, for trying this out; only who is given its \
+                     CA trusts it, and each replica has its own"
+                );
                 let (material, authority) = self_signed::generate(&config.host)?;
                 (Certificates::from_memory(&material)?, Some(authority))
             }
@@ -95,14 +103,17 @@ impl Server {
             health = self.health_address().transpose()?.map(tracing::field::display),
             "serving"
         );
-        let (webhook_phase, _) = watch::channel(Phase::Serving);
-        let (health_phase, _) = watch::channel(Phase::Serving);
-        let webhook =
-            Endpoint::https(self.webhook, Arc::clone(&self.certificates), handler::router(self.settings));
-        let mut tasks = vec![spawn("the webhook listener", webhook.serve(webhook_phase.subscribe()))];
+        let (stage, health_stage) = (Arc::new(Stage::new()), Arc::new(Stage::new()));
+        let webhook = Service {
+            certificates: Some(Arc::clone(&self.certificates)),
+            router: handler::router(self.settings),
+            stage: Arc::clone(&stage),
+        };
+        let mut tasks = vec![spawn("the webhook listener", listen::accept(self.webhook, webhook))];
         if let Some(listener) = self.health_listener {
-            let endpoint = Endpoint::http(listener, health::router(Arc::clone(&self.health)));
-            tasks.push(spawn("the health listener", endpoint.serve(health_phase.subscribe())));
+            let router = health::router(Arc::clone(&self.health));
+            let service = Service { certificates: None, router, stage: health_stage };
+            tasks.push(spawn("the health listener", listen::accept(listener, service)));
         }
         let certificates = Arc::clone(&self.certificates);
         tasks.push(spawn("the certificate watch", async move { certificates.watch().await }));
@@ -113,23 +124,21 @@ impl Server {
             ended = first_end(&mut tasks) => anyhow::bail!("{ended} ended by itself"),
         }
         self.health.set_serving(false);
-        let drained = async {
-            webhook_phase.send_replace(Phase::Leaving);
+        let drain = async {
+            stage.enter(Phase::Leaving);
             tokio::time::sleep(self.shutdown_delay.0).await;
-            webhook_phase.send_replace(Phase::Closing);
-            // Every connection holds a receiver.
-            if tokio::time::timeout(DRAIN_TIME, webhook_phase.closed()).await.is_err() {
-                tracing::warn!(
-                    connections = webhook_phase.receiver_count(),
-                    "cut what did not finish in time"
-                );
-            }
+            stage.enter(Phase::Closing);
+            tokio::time::timeout(DRAIN_TIME, stage.abandoned()).await.is_ok()
         };
         tokio::select! {
-            () = drained => tracing::info!("drained, bye"),
-            signal = signals.next() => tracing::warn!(signal, "second signal, ending at once"),
+            drained = drain => match drained {
+                true => tracing::info!("drained, bye"),
+                false => tracing::warn!(connections = stage.holders(), "ending; cut what did not finish in time"),
+            },
+            signal = signals.next() => {
+                tracing::warn!(signal, connections = stage.holders(), "second signal, ending at once");
+            }
         }
-        drop(health_phase);
         Ok(())
     }
 }

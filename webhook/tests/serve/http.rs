@@ -89,6 +89,12 @@ fn bodies_that_are_no_review_are_refused_with_the_reason() {
             review(r#"{"uid":"a","object":{"spec":{"containers":[{"env":[{"name":"A","name":"B"}]}]}}}"#),
             r#"duplicate key "name""#,
         ),
+        (
+            review(
+                r#"{"uid":"a","object":{"metadata":{"annotations":{"kubernetes.io/config.mirror":"a","kubernetes.io/config.mirror":"b"}}}}"#,
+            ),
+            "duplicate key",
+        ),
         (review(r#"{"uid":"a"}"#) + "x", "trailing characters"),
         (review(r#"{"uid":"a"#), "EOF while parsing"),
         (deep, "nested deeper than 128"),

@@ -18,7 +18,7 @@ use crate::fixture::{PATH, serve, webhook};
 
 #[test]
 fn a_stop_is_told_first_then_serves_on_then_drains() {
-    let serving = serve(&["--shutdown-delay=2s"]);
+    let serving = serve(&["--shutdown-delay=5s"]);
     let config = https::client(serving.authority.pem());
     let body = std::fs::read(testkit::testdata("admission.json")).unwrap();
     let mut idle = Connection::open(&config, serving.address).unwrap();
@@ -43,7 +43,7 @@ fn a_stop_is_told_first_then_serves_on_then_drains() {
 
     let refused = || Connection::open(&config, serving.address).err();
     eventually(|| "a closed listener".to_owned(), refused);
-    assert!(stopped.elapsed() >= Duration::from_secs(2), "only after the delay");
+    assert!(stopped.elapsed() >= Duration::from_secs(5), "only after the delay");
     slow.send(&body[100..]).unwrap();
     assert_eq!(slow.finish().unwrap().status, 200, "what runs ends well");
     let (status, printed) = serving.running.wait();
@@ -66,13 +66,16 @@ fn a_second_signal_ends_it_at_once() {
 fn without_delay_and_connections_it_ends_quickly() {
     let serving = serve(&["--shutdown-delay=0"]);
     let config = https::client(serving.authority.pem());
-    let _idle = Connection::open(&config, serving.address).unwrap();
-    let (status, _) = serving.running.stop();
-    assert!(status.success());
+    let mut idle = Connection::open(&config, serving.address).unwrap();
+    assert_eq!(idle.post(PATH, b"{}").unwrap().status, 400);
+    let _unused = Connection::open(&config, serving.address).unwrap();
+    let (status, printed) = serving.running.stop();
+    assert!(status.success() && printed.contains("drained"), "nothing had to be cut: {printed}");
 }
 
-/// A client that does as told (`Connection: close`) loses nothing while a replica goes and another comes on the
-/// same port.
+/// A client that does as told (`Connection: close`) and connects anew each time loses nothing on a connection that
+/// it has. (One that is being established in the moment in which the listener closes may be reset: no server can
+/// help that, which is why the delay comes first.)
 #[test]
 fn no_request_is_lost_while_a_server_stops() {
     let serving = serve(&["--shutdown-delay=1s"]);

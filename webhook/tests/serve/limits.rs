@@ -82,6 +82,38 @@ fn an_endless_body_is_not_kept() {
 }
 
 #[test]
+fn a_body_in_pieces_of_one_byte_costs_no_more_than_its_length() {
+    let serving = serve(&[]);
+    let before = serving.resident();
+    let mut connection = Connection::open(&https::client(serving.authority.pem()), serving.address).unwrap();
+    connection
+        .send(
+            format!("POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .as_bytes(),
+        )
+        .unwrap();
+    let chunks = b"1\r\n \r\n".repeat(10_000);
+    for _ in 0..200 {
+        connection.send(&chunks).unwrap();
+    }
+    let grown = serving.resident().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes for two million");
+    connection.send(b"0\r\n\r\n").unwrap();
+    assert_eq!(connection.finish().unwrap().status, 400, "two million spaces are no review");
+}
+
+/// A client that does not stop at the refusal.
+#[test]
+fn a_refused_body_is_taken_in_for_a_moment_only() {
+    let serving = serve(&["--max-request-bytes=1048576"]);
+    let mut connection = Connection::open(&https::client(serving.authority.pem()), serving.address).unwrap();
+    connection.send(post_head(PATH, 1 << 40).as_bytes()).unwrap();
+    let megabyte = vec![b' '; 1 << 20];
+    let sent = (0..200).take_while(|_| connection.send(&megabyte).is_ok()).count();
+    assert!(sent < 50, "{sent} MiB were taken");
+}
+
+#[test]
 fn half_open_connections_are_dropped_and_hold_nobody_up() {
     let serving = serve(&[]);
     let before = serving.descriptors();

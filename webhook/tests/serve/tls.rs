@@ -112,6 +112,38 @@ fn a_broken_replacement_keeps_the_last_good_one_and_is_told() {
     eventually(|| "no trouble any more".to_owned(), || fine().then_some(()));
 }
 
+#[test]
+fn a_certificate_out_of_its_time_is_told_and_replaces_none_that_is_good() {
+    let serving = serve(&[]);
+    let config = https::client(serving.authority.pem());
+    serving.authority.issue_until(2, 2020).write(serving.folder.path());
+    serving.running.wait_for("not replaced, the last good one stays in use");
+    assert!(serving.health("/readyz?verbose").body.contains("[!]certificate: serial 01"));
+    assert!(Connection::open(&config, serving.address).unwrap().shows_serial(1));
+    serving.authority.issue(3).write(serving.folder.path());
+    serving.running.wait_for("certificate: all is well again");
+    assert!(Connection::open(&config, serving.address).unwrap().shows_serial(3));
+
+    let (authority, folder) = (Authority::new("test CA"), tempfile::tempdir().unwrap());
+    authority.issue_until(1, 2020).write(folder.path());
+    let serving = serve_from(authority, folder, &[]);
+    serving.running.wait_for("the certificate has expired");
+    assert_eq!(serving.health("/readyz").status, 200, "failurePolicy decides, not the probe");
+    serving.authority.issue(2).write(serving.folder.path());
+    serving.running.wait_for("certificate: all is well again");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_holds_nothing_up() {
+    let serving = serve(&[]);
+    let key = serving.folder.path().join("tls.key");
+    std::fs::remove_file(&key).unwrap();
+    testkit::process::sh(&format!("mkfifo {}", key.display()));
+    serving.running.wait_for("not a regular file");
+    let (status, _) = serving.running.stop();
+    assert!(status.success());
+}
+
 /// As kubelet does it, under load: three new certificates, a broken set in between, and not one failed request.
 #[test]
 fn swaps_under_load_fail_no_request() {
