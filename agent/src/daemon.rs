@@ -10,6 +10,9 @@ use crate::{
     reconcile::{Problems, Reconciler},
 };
 
+/// However short the sync interval is, the node has other work to do.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Why the program ends with exit code 1.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
@@ -82,7 +85,7 @@ async fn keep(reconciler: &mut Reconciler, interval: GoDuration, signals: &mut S
                 }
                 (settled, failures) = (true, 0);
                 backoff.succeeded();
-                interval.0
+                interval.0.max(SHORTEST_INTERVAL)
             }
             Err(problems) => {
                 failures = failures.saturating_add(1);

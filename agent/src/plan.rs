@@ -56,10 +56,10 @@ pub fn addresses_down(wanted: &Wanted, present: &[IpNet]) -> Vec<AddressChange> 
 }
 
 /// The rules to insert, in the order in which to insert them: each goes to the head of its chain, so the last
-/// of a chain comes first. `present` counts copies.
+/// of a chain comes first. A rule that `copies` does not know of could not be looked for, and is left alone.
 #[must_use]
-pub fn rules_to_insert(wanted: &[Rule], present: &BTreeMap<Rule, usize>) -> Vec<Rule> {
-    wanted.iter().rev().filter(|rule| !present.contains_key(rule)).copied().collect()
+pub fn rules_to_insert(wanted: &[Rule], copies: &BTreeMap<Rule, usize>) -> Vec<Rule> {
+    wanted.iter().rev().filter(|rule| copies.get(rule) == Some(&0)).copied().collect()
 }
 
 #[cfg(test)]
@@ -122,9 +122,10 @@ mod tests {
     fn missing_rules_are_inserted_last_first() {
         let rules = wanted(&["10.96.0.2"]).rules;
         let all: Vec<Rule> = rules.iter().rev().copied().collect();
-        assert_eq!(rules_to_insert(&rules, &BTreeMap::new()), all);
-        assert_eq!(rules_to_insert(&rules, &all.iter().map(|rule| (*rule, 1)).collect()), []);
-        let without_third = rules.iter().filter(|rule| **rule != rules[2]).map(|rule| (*rule, 2)).collect();
-        assert_eq!(rules_to_insert(&rules, &without_third), [rules[2]]);
+        let copies = |counts: [usize; 5]| rules.iter().copied().zip(counts).collect::<BTreeMap<_, _>>();
+        assert_eq!(rules_to_insert(&rules, &copies([0; 5])), all);
+        assert_eq!(rules_to_insert(&rules, &copies([1; 5])), []);
+        assert_eq!(rules_to_insert(&rules, &copies([1, 2, 0, 1, 1])), [rules[2]]);
+        assert_eq!(rules_to_insert(&rules, &BTreeMap::new()), [], "nothing is known of them");
     }
 }

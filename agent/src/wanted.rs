@@ -86,6 +86,8 @@ impl FromStr for LocalAddress {
             _ if ip.is_loopback() => Some("loopback"),
             IpAddr::V4(Ipv4Addr::BROADCAST) => Some("broadcast"),
             IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("IPv4-mapped"),
+            // Deprecated by RFC 4291; programs don't agree on how to write them.
+            IpAddr::V6(v6) if v6.to_ipv4().is_some() => Some("IPv4-compatible"),
             _ => None,
         };
         reserved.map_or(Ok(Self(ip)), |what| Err(BadAddress::Reserved(what)))
@@ -157,6 +159,8 @@ mod tests {
             ("127.9.9.9", "loopback"),
             ("::1", "loopback"),
             ("::ffff:10.96.0.2", "IPv4-mapped"),
+            ("::10.96.0.2", "IPv4-compatible"),
+            ("::2", "IPv4-compatible"),
         ] {
             assert_eq!(text.parse::<LocalAddress>(), Err(BadAddress::Reserved(what)), "{text}");
         }

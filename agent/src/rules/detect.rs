@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{
     Family, Table,
-    exec::{LockWait, Program, RunError},
+    exec::{Haste, Program, RunError},
 };
 
 /// `--rules-backend`.
@@ -17,7 +17,7 @@ use super::{
 pub enum Choice {
     /// As the node does.
     Auto,
-    /// `iptables`, whatever that is on the node.
+    /// `iptables`, whatever that is where the agent runs.
     Iptables,
     /// `iptables-legacy`
     Legacy,
@@ -107,6 +107,21 @@ impl Programs {
         }
     }
 
+    /// The programs of the other interface, if there are any.
+    #[must_use]
+    pub fn other(&self) -> Option<Self> {
+        let other = match self.variant {
+            Variant::Plain => return None,
+            Variant::Nft => Self::find(Variant::Legacy),
+            Variant::Legacy => Self::find(Variant::Nft),
+        };
+        other.found().then_some(other)
+    }
+
+    fn found(&self) -> bool {
+        self.v4.is_some() || self.v6.is_some()
+    }
+
     /// Whether kubelet left its mark with these programs: the chain `KUBE-IPTABLES-HINT`, or before
     /// Kubernetes 1.24 `KUBE-KUBELET-CANARY`, in mangle.
     async fn marked(&self) -> Result<Option<String>, RunError> {
@@ -132,8 +147,12 @@ pub fn legacy_has(family: Family, table: &str) -> bool {
         Family::V4 => "/proc/net/ip_tables_names",
         Family::V6 => "/proc/net/ip6_tables_names",
     };
-    // No such file: the kernel has no legacy interface, or nobody has used it yet.
-    std::fs::read_to_string(names).is_ok_and(|names| names.lines().any(|name| name == table))
+    match std::fs::read_to_string(names) {
+        Ok(names) => names.lines().any(|name| name == table),
+        // Without the file the kernel has no legacy interface, or nobody has used it yet. That it can't be read
+        // says nothing: then the program has to be asked.
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    }
 }
 
 /// Whether a legacy table may be looked at without creating it.
@@ -156,19 +175,18 @@ pub async fn choose(choice: Choice) -> Result<(Programs, String), RunError> {
         Choice::Auto => {}
     }
     let (nft, legacy) = (Programs::find(Variant::Nft), Programs::find(Variant::Legacy));
-    let found = |programs: &Programs| programs.v4.is_some() || programs.v6.is_some();
-    if !found(&nft) && !found(&legacy) {
+    if !nft.found() && !legacy.found() {
         return Ok((
             Programs::find(Variant::Plain),
             "there is no iptables-nft and no iptables-legacy".to_owned(),
         ));
     }
-    if !found(&nft) {
+    if !nft.found() {
         return Ok((legacy, "there is no iptables-nft".to_owned()));
     }
     // Only a mark in the legacy interface could change the answer.
     let legacy_mangle = [Family::V4, Family::V6].into_iter().any(|family| legacy_has(family, "mangle"));
-    if !found(&legacy) || !legacy_mangle {
+    if !legacy.found() || !legacy_mangle {
         return Ok((nft, "nothing on this node uses iptables-legacy".to_owned()));
     }
     if let Some(mark) = nft.marked().await? {
@@ -183,7 +201,7 @@ pub async fn choose(choice: Choice) -> Result<(Programs, String), RunError> {
 impl Program {
     /// Whether a chain is there. iptables-nft words a missing chain in its own way: not an error here.
     async fn lists_chain(self, table: &'static str, chain: &str) -> Result<bool, RunError> {
-        match self.run(LockWait::Usual, table, &format!("-S {chain}")).await {
+        match self.run(Haste::None, table, &format!("-S {chain}")).await {
             Ok(answer) => Ok(answer.is_some()),
             Err(RunError::Failed { .. }) => Ok(false),
             Err(error) => Err(error),

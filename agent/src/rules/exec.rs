@@ -17,26 +17,28 @@ use nix::{
     unistd::{Pid, gettid},
 };
 
-/// How long iptables may wait for the lock that all its programs share (`-w`).
+/// How long a program may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LockWait {
-    /// Five seconds: somebody restores a large rule set.
-    Usual,
-    /// One second: it has just been waited for in vain, and there is more to do.
-    Short,
+pub enum Haste {
+    /// Five seconds of waiting for the lock that all iptables programs share (`-w`), ten in all: somebody may be
+    /// restoring a large rule set.
+    None,
+    /// One second, and two in all: there was a wait in vain just now, and there is more to do.
+    Great,
 }
 
-impl LockWait {
-    fn seconds(self) -> u32 {
+impl Haste {
+    fn lock_wait(self) -> u32 {
         match self {
-            Self::Usual => 5,
-            Self::Short => 1,
+            Self::None => 5,
+            Self::Great => 1,
         }
     }
-}
 
-/// How long a program may run in all, its wait for the lock included.
-const TIME_LIMIT: Duration = Duration::from_secs(10);
+    fn time_limit(self) -> Duration {
+        Duration::from_secs(u64::from(self.lock_wait()) * 2)
+    }
+}
 
 /// One of the iptables programs, by its full path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl Program {
         Some(Self(Box::leak(found.to_str()?.to_owned().into_boxed_str())))
     }
 
-    /// Runs it on one table and waits for its answer, ten seconds at most. `command` is split at spaces.
+    /// Runs it on one table and waits for its answer, in bounded time. `command` is split at spaces.
     ///
     /// Returns what it printed, or nothing when it says that there is no such rule or chain.
     ///
@@ -62,11 +64,11 @@ impl Program {
     /// When it can't be run, or says anything else.
     pub async fn run(
         self,
-        wait: LockWait,
+        haste: Haste,
         table: &'static str,
         command: &str,
     ) -> Result<Option<String>, RunError> {
-        let command = format!("-w {} {command}", wait.seconds());
+        let command = format!("-w {} {command}", haste.lock_wait());
         let shown = format!("{self} -t {table} {command}");
         tracing::trace!(command = shown, "running");
         let worker = Arc::new(AtomicI32::new(0));
@@ -79,13 +81,13 @@ impl Program {
                 program.execute(table, &command).map_err(|error| error.to_string())
             }
         });
-        let output = match tokio::time::timeout(TIME_LIMIT, task).await {
+        let output = match tokio::time::timeout(haste.time_limit(), task).await {
             Ok(Ok(Ok(output))) => output,
             Ok(Ok(Err(cause))) => return Err(RunError::Start { command: shown, cause }),
             Ok(Err(cause)) => return Err(RunError::Start { command: shown, cause: cause.to_string() }),
             Err(_) => {
-                kill_children(worker.load(Ordering::Relaxed));
-                return Err(RunError::TimedOut { command: shown });
+                kill_children(&format!("/proc/self/task/{}", worker.load(Ordering::Relaxed)));
+                return Err(RunError::TimedOut { command: shown, seconds: haste.time_limit().as_secs() });
             }
         };
         understand(shown, &output)
@@ -98,12 +100,15 @@ impl fmt::Display for Program {
     }
 }
 
-/// Ends what a thread of ours has started, so that the thread comes back.
-fn kill_children(thread: i32) {
-    let children = std::fs::read_to_string(format!("/proc/self/task/{thread}/children")).unwrap_or_default();
-    for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-        // It may have ended meanwhile.
-        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+/// Ends what a task (a folder of `/proc`) has started, and what that has started, so that a thread of ours that
+/// waits for it comes back.
+fn kill_children(task: &str) {
+    let children = std::fs::read_to_string(format!("{task}/children")).unwrap_or_default();
+    for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        // Stopped first, so that it starts nothing more; it may have ended meanwhile.
+        let _ = kill(Pid::from_raw(child), Signal::SIGSTOP);
+        kill_children(&format!("/proc/{child}/task/{child}"));
+        let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
     }
 }
 
@@ -119,10 +124,12 @@ pub enum RunError {
         cause: String,
     },
     /// It did not end.
-    #[error("{command} did not end within {}s and was killed", TIME_LIMIT.as_secs())]
+    #[error("{command} did not end within {seconds}s and was killed")]
     TimedOut {
         /// The command line.
         command: String,
+        /// How long it was given.
+        seconds: u64,
     },
     /// The kernel refused.
     #[error("{command}: {stderr}; the agent needs CAP_NET_ADMIN, and with iptables-legacy also CAP_NET_RAW")]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use testkit::{netns::Netns, process::sh};
+
 use crate::fixture::agent;
 
 /// `--flag` to the rest of its line, white space folded.
@@ -32,6 +34,9 @@ fn help_reads_like_the_go_sidecars() {
 
 #[test]
 fn mistakes_end_with_exit_code_2_before_anything_is_touched() {
+    let _netns = Netns::enter();
+    let state = || sh("ip addr; nft list ruleset; cat /proc/net/ip_tables_names");
+    let before = state();
     for args in
         [&["--port=0"][..], &["--ip-address=::1"], &["--bogus"], &[], &["--ip-address=10.96.0.2", "false"]]
     {
@@ -40,6 +45,7 @@ fn mistakes_end_with_exit_code_2_before_anything_is_touched() {
         let printed = String::from_utf8(output.stderr).unwrap();
         assert!(printed.starts_with("Error: ") && printed.lines().count() == 1, "{printed}");
     }
+    assert_eq!(state(), before);
 }
 
 #[test]

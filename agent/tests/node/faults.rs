@@ -8,7 +8,7 @@ use nix::{
 };
 use testkit::{
     netns::Netns,
-    process::{Running, sh},
+    process::{Running, sh, try_sh},
 };
 
 use crate::fixture::{LEGACY_V4, NFT_V4, agent, has_address};
@@ -88,13 +88,15 @@ fn a_program_that_hangs_is_killed() {
     let _netns = Netns::enter();
     let folder = tempfile::tempdir().unwrap();
     let hanging = folder.path().join("iptables-nft");
-    std::fs::write(&hanging, "#!/bin/sh\nexec sleep 987654\n").unwrap();
+    // A wrapper that waits for a child of its own.
+    let sleep = format!("{}", 900_000 + std::process::id());
+    std::fs::write(&hanging, format!("#!/bin/sh\nsleep {sleep}; true\n")).unwrap();
     sh(&format!("chmod +x {}", hanging.display()));
     let mut command = NFT_V4.agent(&["--daemon=false"]);
     let path = std::env::var("PATH").unwrap();
     command.env("PATH", format!("{}:{path}", folder.path().display()));
     fails_once_with(&mut command, &["did not end within 10s and was killed"]);
-    let left = sh("pgrep -f '^sleep 987654' || true");
+    let left = sh(&format!("pgrep -f '^sleep {sleep}' || true"));
     assert_eq!(left, "", "nothing it started is left");
 }
 
@@ -131,7 +133,9 @@ fn cleanup_goes_on_after_an_error_and_says_what_is_left() {
     assert_eq!(status.code(), Some(1), "{printed}");
     let errors = errors(&printed);
     assert_eq!(errors.len(), 1, "{printed}");
-    assert_eq!(errors[0].matches("cannot run").count(), 6, "every rule is reported: {}", errors[0]);
+    let told = printed.lines().filter(|line| line.starts_with('W') && line.contains("cannot run")).count();
+    assert_eq!(told, 5, "every rule is reported: {printed}");
+    assert!(errors[0].contains("cannot run") && errors[0].contains("more like it"), "{}", errors[0]);
     assert!(!has_address("lo", "10.96.0.2/32"), "the address went all the same");
 }
 
@@ -163,6 +167,109 @@ fn a_cleanup_that_never_gets_the_lock_ends_within_a_grace_period() {
     assert!(!has_address("lo", "10.96.0.2/32"));
     let (status, _) = LEGACY_V4.start(&["--cleanup"]).stop();
     assert!(status.success());
+}
+
+/// What nft can write and iptables can't read stands in a chain.
+#[test]
+fn a_chain_that_cannot_be_listed_keeps_no_rule_away() {
+    let _netns = Netns::enter();
+    NFT_V4.iptables("-A INPUT -p tcp -j ACCEPT");
+    sh("nft insert rule ip filter INPUT ct state vmap '{ invalid : drop }'");
+    assert!(!try_sh("iptables-nft -S INPUT").status.success(), "iptables reads it after all");
+    let count = |table: &str| sh(&format!("nft list table ip {table}")).matches("10.96.0.2").count();
+    let running = NFT_V4.start(&["--sync-interval=200ms", "--cleanup"]);
+    assert_eq!((count("raw"), count("filter")), (3, 2));
+    sh("nft flush chain ip raw OUTPUT");
+    testkit::eventually(|| sh("nft list ruleset"), || (count("raw") == 3).then_some(()));
+    assert_eq!((count("raw"), count("filter")), (3, 2), "nothing twice");
+    let (status, printed) = running.stop();
+    assert!(status.success(), "{printed}");
+    assert_eq!((count("raw"), count("filter")), (0, 0));
+}
+
+#[test]
+fn one_family_that_fails_keeps_the_other_from_nothing() {
+    let _netns = Netns::enter();
+    sh("echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6");
+    let mut command = agent();
+    command.args(["--ip-address=fd00::2,10.96.0.2", "--setup-iptables", "--daemon=false"]);
+    fails_once_with(&mut command, &["add address fd00::2/128", "IPv6 is disabled on the interface"]);
+    assert!(has_address("lo", "10.96.0.2/32"));
+    assert_eq!(NFT_V4.rules(), NFT_V4.wanted());
+
+    let folder = tempfile::tempdir().unwrap();
+    let only_v4 = folder.path().join("iptables-nft");
+    std::os::unix::fs::symlink("/usr/sbin/xtables-nft-multi", &only_v4).unwrap();
+    NFT_V4.iptables("-F");
+    let netns = Netns::enter();
+    sh(&format!("cp -a /usr/sbin/xtables-nft-multi {}/", folder.path().display()));
+    std::fs::remove_file(&only_v4).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("xtables-nft-multi"), &only_v4).unwrap();
+    netns.hide("/usr/sbin");
+    let mut command = agent();
+    command.args(["--ip-address=fd00::2,10.96.0.2", "--setup-iptables", "--daemon=false"]);
+    fails_once_with(command.env("PATH", folder.path()), &["ip6tables-nft is neither in PATH"]);
+    let rules = sh(&format!("{} -t raw -S", only_v4.display()));
+    assert_eq!(rules.matches("10.96.0.2").count(), 3, "{rules}");
+}
+
+#[test]
+fn a_program_that_is_installed_later_is_found() {
+    let _netns = Netns::enter();
+    sh("mount -t tmpfs tmpfs /usr/sbin");
+    let running = Running::start(&mut NFT_V4.agent(&[]));
+    running.wait_for("is neither in PATH");
+    let umount = try_sh("/bin/umount /usr/sbin");
+    assert!(umount.status.success());
+    running.wait_for("in place, watching");
+    assert_eq!(NFT_V4.rules(), NFT_V4.wanted());
+}
+
+#[test]
+fn an_address_of_a_point_to_point_link_is_somebody_elses() {
+    let _netns = Netns::enter();
+    sh("ip addr add 10.96.0.2 peer 10.9.9.9/32 dev lo");
+    let running = Running::start(agent().args(["--ip-address=10.96.0.2", "--cleanup"]));
+    running.wait_for("in place, watching");
+    let (status, printed) = running.stop();
+    assert!(status.success(), "{printed}");
+    let left = sh("ip -oneline -4 addr show dev lo");
+    assert!(left.contains("10.96.0.2 peer 10.9.9.9/32") && !left.contains("10.96.0.2/32"), "{left}");
+}
+
+#[test]
+fn cleanup_takes_away_what_an_earlier_choice_of_backend_left() {
+    for (before, mark) in [(LEGACY_V4, "true"), (NFT_V4, "iptables-legacy -t mangle -N KUBE-IPTABLES-HINT")] {
+        let _netns = Netns::enter();
+        before.one_shot();
+        sh(mark);
+        let running =
+            Running::start(agent().args(["--ip-address=10.96.0.2", "--setup-iptables", "--cleanup"]));
+        running.wait_for("in place, watching");
+        let (status, printed) = running.stop();
+        assert!(status.success(), "{printed}");
+        assert_eq!((LEGACY_V4.rules(), NFT_V4.rules()), (vec![], vec![]), "{printed}");
+    }
+}
+
+#[test]
+fn a_cleanup_with_a_hanging_program_is_bounded() {
+    let _netns = Netns::enter();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("iptables-nft");
+    let script = |text: &str| {
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        sh(&format!("chmod +x {}", program.display()));
+    };
+    script("exec /usr/sbin/iptables-nft \"$@\"");
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let running = Running::start(NFT_V4.agent(&["--cleanup"]).env("PATH", path));
+    running.wait_for("in place, watching");
+    script("sleep 600; true");
+    // Half a minute, Kubernetes' usual grace period, is what wait() allows.
+    let (status, printed) = running.stop();
+    assert_eq!(status.code(), Some(1), "{printed}");
+    assert!(!has_address("lo", "10.96.0.2/32"));
 }
 
 #[test]

@@ -170,16 +170,17 @@ fn a_pod_reaches_the_address_through_a_closed_filter_untracked() {
     eventually(|| "a Pod".to_owned(), || try_sh(&moved).status.success().then_some(()));
     sh(&format!("{in_pod} ip addr add 10.1.0.2/24 dev pod0; {in_pod} ip link set pod0 up"));
     sh(&format!("{in_pod} ip route add default via 10.1.0.1"));
-    let dial = || try_sh(&format!("{in_pod} timeout 1 bash -c 'exec 3<>/dev/tcp/10.96.0.2/443 && cat <&3'"));
+    let dial = || try_sh(&format!("{in_pod} timeout 3 bash -c 'exec 3<>/dev/tcp/10.96.0.2/443 && cat <&3'"));
 
     crate::fixture::NFT_V4.one_shot();
     let listener = std::net::TcpListener::bind("10.96.0.2:443").unwrap();
-    let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        std::io::Write::write_all(&mut stream, b"hello").unwrap();
+    // Answers for as long as the test runs.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut stream, b"hello");
+        }
     });
     assert_eq!(String::from_utf8(dial().stdout).unwrap(), "hello");
-    server.join().unwrap();
     for (chain, rule) in [("raw", "PREROUTING"), ("raw", "OUTPUT"), ("filter", "INPUT"), ("filter", "OUTPUT")]
     {
         let counted = sh(&format!("iptables-nft -t {chain} -nvxL {rule}"));
