@@ -39,14 +39,20 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        if !self.skip_headers {
-            let metadata = event.metadata();
-            let file = metadata.file().and_then(|path| path.rsplit('/').next()).unwrap_or("???");
-            let line = metadata.line().unwrap_or_default();
-            header(&mut writer, *metadata.level(), OffsetDateTime::now_utc(), file, line)?;
-        }
         let mut fields = Fields::default();
         event.record(&mut fields);
+        if !self.skip_headers {
+            let metadata = event.metadata();
+            let file = metadata.file().and_then(|path| path.rsplit('/').next());
+            let file = file.or(fields.log_target.as_deref()).unwrap_or("???");
+            header(
+                &mut writer,
+                *metadata.level(),
+                OffsetDateTime::now_utc(),
+                file,
+                metadata.line().unwrap_or_default(),
+            )?;
+        }
         writeln!(writer, "{}{}", fields.message, fields.pairs)
     }
 }
@@ -70,13 +76,17 @@ fn header(writer: &mut Writer<'_>, level: Level, now: OffsetDateTime, file: &str
 struct Fields {
     message: String,
     pairs: String,
+    /// Where a line of a library that uses the `log` crate comes from.
+    log_target: Option<String>,
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             push_printable(&mut self.message, value);
-        } else {
+        } else if field.name() == "log.target" {
+            self.log_target = Some(value.to_owned());
+        } else if !field.name().starts_with("log.") {
             let plain = !value.is_empty()
                 && value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=');
             // Writing to a String can't fail.
