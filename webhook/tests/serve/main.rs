@@ -4,6 +4,7 @@
 
 mod fixture;
 mod http;
+mod http2;
 mod lifecycle;
 mod limits;
 mod start;
