@@ -4,8 +4,8 @@
 PROFILE ?= release
 TARGET_DIR ?= target
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 BIN = $(TARGET_DIR)/$(HOST)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
-export GIT_COMMIT := $(shell git rev-parse --short HEAD 2>/dev/null)
 
 .PHONY: help setup demo test check fmt lint unit doc manifests readme bench images audit clean
 
@@ -17,8 +17,8 @@ setup: ## Install the Debian packages that demo and test need (as root; else it 
 
 demo: ## See both programs work, in a private network namespace
 	@hack/setup.sh demo
-	@echo "Building ($(PROFILE))…"
-	@cargo build --quiet --locked --profile $(PROFILE) -p agent -p webhook
+	@echo "Building; two to three minutes the first time…"
+	@cargo build --locked --profile $(PROFILE) -p agent -p webhook
 	@MAKE_TARGET=demo hack/in-namespaces.sh demo/demo.sh $(BIN)
 
 test: setup check ## Everything that CI runs: format, lints, all tests, docs, manifests, README
@@ -56,8 +56,8 @@ bench: ## Measure what the specifications give figures for
 
 images: ## Build both images with docker, podman or buildah, and start each once
 	@hack/setup.sh images
-	@cargo build --quiet --locked --release -p agent -p webhook
-	@images/build.sh $(TARGET_DIR)/$(HOST)/release $(TARGET_DIR)/images
+	@GIT_COMMIT=$(COMMIT) cargo build --locked --release -p agent -p webhook
+	@GIT_COMMIT=$(COMMIT) images/build.sh $(TARGET_DIR)/$(HOST)/release $(TARGET_DIR)/images
 
 audit: ## Licences and advisories of all dependencies (needs cargo-deny)
 	cargo deny --locked check

@@ -29,7 +29,7 @@ export -f cargo fail
 export bin
 
 bash -euo pipefail "$work/example1" >"$work/introduction" 2>"$work/log" &
-until grep -q '] serving' "$work/log"; do
+until grep -q '] serving' "$work/log" 2>/dev/null; do
     kill -0 $! 2>/dev/null || fail "the webhook did not start: $(cat "$work/log")"
     sleep 0.05
 done

@@ -8,7 +8,7 @@ if [ "$(id -u)" = 0 ]; then
     exec unshare --net --mount sh -c "$prepare" sh "$@"
 fi
 if ! unshare --user --map-root-user --net true 2>/dev/null; then
-    echo "This system does not let an ordinary user have namespaces. Run it with sudo: sudo -E make ${MAKE_TARGET:-demo}" >&2
+    echo "This system does not let an ordinary user have namespaces. Run it with sudo: sudo env \"PATH=\$PATH\" make ${MAKE_TARGET:-demo}" >&2
     exit 1
 fi
 exec unshare --user --map-root-user --net --mount sh -c "$prepare" sh "$@"

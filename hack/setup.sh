@@ -18,6 +18,10 @@ case "${1:-}" in
     *) echo "usage: $0 demo|test|images|bench" >&2; exit 2 ;;
 esac
 
+if ! command -v cargo >/dev/null; then
+    echo "cargo is not in PATH. With sudo, hand yours on: sudo env \"PATH=\$PATH\" make $1" >&2
+    exit 1
+fi
 missing=
 for pair in $wanted; do
     probe=${pair%%=*} package=${pair#*=}

@@ -71,7 +71,7 @@ pub enum BadAddress {
     #[error("not an IP address; write one such as 10.96.0.2 or fd00::2, without a prefix length")]
     Syntax,
     /// An address that means something else already.
-    #[error("a {0} address; give a unicast address that the proxy can have for itself")]
+    #[error("{0} address; give a unicast address that the proxy can have for itself")]
     Reserved(&'static str),
 }
 
@@ -81,13 +81,13 @@ impl FromStr for LocalAddress {
     fn from_str(text: &str) -> Result<Self, BadAddress> {
         let ip: IpAddr = text.parse().map_err(|_| BadAddress::Syntax)?;
         let reserved = match ip {
-            _ if ip.is_unspecified() => Some("unspecified"),
-            _ if ip.is_multicast() => Some("multicast"),
-            _ if ip.is_loopback() => Some("loopback"),
-            IpAddr::V4(Ipv4Addr::BROADCAST) => Some("broadcast"),
-            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("IPv4-mapped"),
+            _ if ip.is_unspecified() => Some("an unspecified"),
+            _ if ip.is_multicast() => Some("a multicast"),
+            _ if ip.is_loopback() => Some("a loopback"),
+            IpAddr::V4(Ipv4Addr::BROADCAST) => Some("a broadcast"),
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("an IPv4-mapped"),
             // Deprecated by RFC 4291; programs don't agree on how to write them.
-            IpAddr::V6(v6) if v6.to_ipv4().is_some() => Some("IPv4-compatible"),
+            IpAddr::V6(v6) if v6.to_ipv4().is_some() => Some("an IPv4-compatible"),
             _ => None,
         };
         reserved.map_or(Ok(Self(ip)), |what| Err(BadAddress::Reserved(what)))
@@ -150,17 +150,17 @@ mod tests {
     #[test]
     fn addresses_that_mean_something_else_are_refused() {
         for (text, what) in [
-            ("0.0.0.0", "unspecified"),
-            ("::", "unspecified"),
-            ("224.0.0.1", "multicast"),
-            ("ff02::1", "multicast"),
-            ("255.255.255.255", "broadcast"),
-            ("127.0.0.1", "loopback"),
-            ("127.9.9.9", "loopback"),
-            ("::1", "loopback"),
-            ("::ffff:10.96.0.2", "IPv4-mapped"),
-            ("::10.96.0.2", "IPv4-compatible"),
-            ("::2", "IPv4-compatible"),
+            ("0.0.0.0", "an unspecified"),
+            ("::", "an unspecified"),
+            ("224.0.0.1", "a multicast"),
+            ("ff02::1", "a multicast"),
+            ("255.255.255.255", "a broadcast"),
+            ("127.0.0.1", "a loopback"),
+            ("127.9.9.9", "a loopback"),
+            ("::1", "a loopback"),
+            ("::ffff:10.96.0.2", "an IPv4-mapped"),
+            ("::10.96.0.2", "an IPv4-compatible"),
+            ("::2", "an IPv4-compatible"),
         ] {
             assert_eq!(text.parse::<LocalAddress>(), Err(BadAddress::Reserved(what)), "{text}");
         }

@@ -18,7 +18,7 @@ use std::{
 
 use clap::{Arg, ArgMatches, builder::PossibleValuesParser, parser::ValueSource};
 use tracing::{Level, Metadata};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{filter::Targets, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::{
     flags::{boolean, string, value},
@@ -152,11 +152,15 @@ impl LogConfig {
             })?)),
         };
         let sink = Sink { stderr_from: self.stderr_from, file };
+        // What libraries say below a warning helps nobody at 3 a.m.
+        let ours = ["agent", "common", "webhook"].map(|target| (target, self.level));
+        let filter = Targets::new().with_default(Level::WARN).with_targets(ours);
         let builder = tracing_subscriber::fmt().with_max_level(self.level).with_writer(sink);
         if self.json {
-            builder.json().flatten_event(true).with_file(true).with_line_number(true).init();
+            let builder = builder.json().flatten_event(true).with_file(true).with_line_number(true);
+            builder.finish().with(filter).init();
         } else {
-            builder.event_format(Klog { skip_headers: self.skip_headers }).init();
+            builder.event_format(Klog { skip_headers: self.skip_headers }).finish().with(filter).init();
         }
         self.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Command, parser::ValueSource};
 use common::{
     duration::GoDuration,
     flags::{self, Program, Stop, boolean, string, value},
@@ -78,7 +78,7 @@ fn command() -> Command {
             string("key-name", "[optional] key-name is the server key name.").default_value("tls.key"),
             value("max-request-bytes", "int", parse_size, "[optional] max-request-bytes is the length of the longest request that is read.")
                 .default_value("16777216"),
-            value("port", "int", clap::value_parser!(u16), "[optional] port is the port number that the server will serve.")
+            value("port", "int", |text: &str| text.parse::<u16>().map_err(|_| "not a port; a number from 0 to 65535 is"), "[optional] port is the port number that the server will serve.")
                 .default_value("9443"),
             value("shutdown-delay", "duration", parse_duration, "[optional] shutdown-delay is how long the server goes on serving after SIGTERM, while it is taken out of its Service.")
                 .default_value("5s"),
@@ -136,10 +136,13 @@ impl Config {
         let ephemeral = matches.get_one::<bool>("inject-ephemeral-containers").copied().unwrap_or(true);
         let (folder, client_ca) = (PathBuf::from(text("cert-dir")), text("client-ca-name"));
         let certificates = if folder.as_os_str().is_empty() {
-            if !client_ca.is_empty() {
-                return Err(Stop::Mistake(format!(
-                    "invalid argument {client_ca:?} for \"--client-ca-name\" flag: it names a file in --cert-dir, which is not set"
-                )));
+            for name in ["cert-name", "key-name", "client-ca-name"] {
+                if matches.value_source(name) != Some(ValueSource::DefaultValue) && !text(name).is_empty() {
+                    return Err(Stop::Mistake(format!(
+                        "invalid argument {:?} for \"--{name}\" flag: it names a file in --cert-dir, which is not set",
+                        text(name)
+                    )));
+                }
             }
             CertificateSource::InMemory
         } else {

@@ -33,13 +33,13 @@ pub enum BadMaterial {
         cause: pem::Error,
     },
     /// A file has nothing of the kind in it.
-    #[error("the {0} holds no certificate")]
+    #[error("the {0} is not PEM, or holds no certificate")]
     Empty(&'static str),
     /// The client CA is none.
     #[error("the client CA cannot be used: {0}")]
     ClientCa(String),
     /// Certificate and key don't go together, or are of a kind that rustls does not take.
-    #[error("certificate and key cannot be used: {0}")]
+    #[error("{}", explained(.0))]
     Pair(#[from] rustls::Error),
     /// The key is of a kind that can't be used.
     #[error(
@@ -49,6 +49,19 @@ pub enum BadMaterial {
     /// The certificate can't be read.
     #[error("the certificate is not X.509: {0}")]
     X509(String),
+}
+
+/// The commonest mistakes in words.
+fn explained(error: &rustls::Error) -> String {
+    let text = error.to_string();
+    if text.contains("KeyMismatch") {
+        "the private key does not belong to the certificate".to_owned()
+    } else if text.contains("UnsupportedCertVersion") {
+        "the certificate is X.509 v1; make a v3 one, with subjectAltName (openssl x509 -req needs -extfile)"
+            .to_owned()
+    } else {
+        format!("certificate and key cannot be used: {text}")
+    }
 }
 
 /// What a person wants to know of a certificate.

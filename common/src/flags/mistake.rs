@@ -2,10 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::{
-    Arg, Command,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::{Program, variable};
 
@@ -31,11 +28,14 @@ fn long_name(shown: &str) -> String {
 }
 
 /// One line for a mistake, in pflag's words where it has them.
-pub(super) fn explain(program: Program, command: &Command, error: &clap::Error) -> String {
+pub(super) fn explain(program: Program, error: &clap::Error) -> String {
     let flag = context(error, ContextKind::InvalidArg).map(|shown| long_name(&shown)).unwrap_or_default();
     let given = context(error, ContextKind::InvalidValue).unwrap_or_default();
     let why = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     match error.kind() {
+        ErrorKind::UnknownArgument if flag.starts_with('-') && !flag.starts_with("--") => {
+            format!("unknown flag: {flag}; flags are written with two dashes, see {} --help", program.name)
+        }
         ErrorKind::UnknownArgument if flag.starts_with('-') => {
             let hint = context(error, ContextKind::SuggestedArg)
                 .map(|known| format!(", did you mean {}?", long_name(&known)))
@@ -58,11 +58,8 @@ pub(super) fn explain(program: Program, command: &Command, error: &clap::Error) 
         }
         ErrorKind::ValueValidation => format!("invalid argument {given:?} for {flag:?} flag{why}"),
         ErrorKind::MissingRequiredArgument => {
-            let name = flag.trim_start_matches('-');
-            let what =
-                command.get_arguments().find(|arg| arg.get_long() == Some(name)).and_then(Arg::get_help);
-            let what = what.map(|help| format!(" ({help})")).unwrap_or_default();
-            format!("required flag {flag:?} not set{what}; it can also be set by {}", variable(program, name))
+            let variable = variable(program, flag.trim_start_matches('-'));
+            format!("required flag {flag:?} not set; it can also be set by {variable}")
         }
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
     }

@@ -141,7 +141,7 @@ where
     let from_env = environment(program, &command, &args, env);
     let with_env = from_env.iter().map(|(_, arg)| arg.clone()).chain(args);
     command.clone().try_get_matches_from(with_env).map_err(|error| {
-        let mistake = explain(program, &command, &error);
+        let mistake = explain(program, &error);
         let named = argument_of(&error).unwrap_or_default();
         match from_env.iter().find(|(_, arg)| *arg == named) {
             Some((variable, _)) => Stop::Mistake(format!("{mistake} (set by {variable})")),

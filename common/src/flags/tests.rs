@@ -73,16 +73,17 @@ fn mistakes_name_flag_and_value() {
         r#"invalid argument "ipfw" for "--backend" flag: accepted are auto, nft"#
     );
     assert_eq!(mistake(&["--prot=1"]), "unknown flag: --prot, did you mean --port?");
+    assert_eq!(
+        mistake(&["-ip-address=1"]),
+        "unknown flag: -i; flags are written with two dashes, see prog --help"
+    );
     assert_eq!(mistake(&["--frobnicate"]), "unknown flag: --frobnicate; see prog --help");
     assert_eq!(
         run_env(&["--ip-address"], &[]).unwrap_err(),
         Stop::Mistake("flag needs a value: --ip-address".into())
     );
     let Err(Stop::Mistake(missing)) = run_env(&[], &[]) else { panic!("nothing was required") };
-    assert_eq!(
-        missing,
-        r#"required flag "--ip-address" not set (address to listen on.); it can also be set by ASP_PROG_IP_ADDRESS"#
-    );
+    assert_eq!(missing, r#"required flag "--ip-address" not set; it can also be set by ASP_PROG_IP_ADDRESS"#);
 }
 
 #[test]

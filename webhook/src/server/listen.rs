@@ -19,7 +19,7 @@ use crate::sparing::Sparing;
 const BACKLOG: i32 = 1024;
 /// How long to wait when the process or the machine has no file descriptors left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-/// How long a listener that closes looks whether another connection is waiting in its queue.
+/// How long a listener that closes takes connections out of its queue.
 const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// Binds `host`, a name or an address, or all addresses of both families where it is empty. `flag` says in an
@@ -85,11 +85,15 @@ pub(super) async fn accept(listener: TcpListener, service: Service) {
             }
         }
     }
-    // The kernel has accepted these already; closing the listener would reset them.
-    while let Ok(Ok((stream, peer))) = tokio::time::timeout(LAST_LOOK, listener.accept()).await {
-        let phase = service.stage.subscribe();
-        tokio::spawn(connection::serve(stream, peer, service.clone(), phase));
-    }
+    // The kernel has accepted these already; closing the listener would reset them. Not until there are none: under
+    // load there are always more.
+    let last_look = async {
+        while let Ok((stream, peer)) = listener.accept().await {
+            let phase = service.stage.subscribe();
+            tokio::spawn(connection::serve(stream, peer, service.clone(), phase));
+        }
+    };
+    let _ = tokio::time::timeout(LAST_LOOK, last_look).await;
 }
 
 /// Errors of accept(2) that are about the connection, not about the listener.

@@ -119,14 +119,17 @@ impl Server {
         tasks.push(spawn("the certificate watch", async move { certificates.watch().await }));
         self.health.set_serving(true);
 
-        tokio::select! {
-            signal = signals.next() => tracing::info!(signal, delay = %self.shutdown_delay, "stopping"),
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
             ended = first_end(&mut tasks) => anyhow::bail!("{ended} ended by itself"),
-        }
+        };
+        // Kubernetes sends SIGTERM; SIGINT comes from a person, who is in no Service and wants to go on.
+        let delay = if signal == "SIGINT" { GoDuration(Duration::ZERO) } else { self.shutdown_delay };
+        tracing::info!(signal, %delay, "stopping");
         self.health.set_serving(false);
         let drain = async {
             stage.enter(Phase::Leaving);
-            tokio::time::sleep(self.shutdown_delay.0).await;
+            tokio::time::sleep(delay.0).await;
             stage.enter(Phase::Closing);
             tokio::time::timeout(DRAIN_TIME, stage.abandoned()).await.is_ok()
         };

@@ -94,7 +94,7 @@ fn a_broken_replacement_keeps_the_last_good_one_and_is_told() {
     let others = serving.authority.issue(9).certificate;
     for (reason, text) in [
         ("no certificate", Some("nonsense")),
-        ("KeyMismatch", Some(&*others)),
+        ("does not belong to", Some(&*others)),
         ("cannot read", None),
         ("no certificate", Some("")),
     ] {
