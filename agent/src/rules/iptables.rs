@@ -182,7 +182,7 @@ impl Iptables {
     }
 
     /// Takes every copy of every rule away, and looks whether they are gone. Goes on after an error, but not for
-    /// longer than [`CLEANUP_TIME`]. With a backend chosen by itself, copies in the other one go too.
+    /// longer than 15 s. With a backend chosen by itself, copies in the other one go too.
     ///
     /// # Errors
     /// All that went wrong, if any of the rules is left or could not be looked for.
