@@ -152,9 +152,10 @@ impl LogConfig {
             })?)),
         };
         let sink = Sink { stderr_from: self.stderr_from, file };
-        // What libraries say below a warning helps nobody at 3 a.m.
+        // Libraries warn of what any client can cause, once a connection; only netlink's warnings are about the node.
         let ours = ["agent", "common", "webhook"].map(|target| (target, self.level));
-        let filter = Targets::new().with_default(Level::WARN).with_targets(ours);
+        let filter = Targets::new().with_default(Level::ERROR).with_target("netlink_proto", Level::WARN);
+        let filter = filter.with_targets(ours);
         let builder = tracing_subscriber::fmt().with_max_level(self.level).with_writer(sink);
         if self.json {
             let builder = builder.json().flatten_event(true).with_file(true).with_line_number(true);

@@ -102,6 +102,28 @@ fn a_body_in_pieces_of_one_byte_costs_no_more_than_its_length() {
     assert_eq!(connection.finish().unwrap().status, 400, "two million spaces are no review");
 }
 
+/// Whoever reaches the port can cause these; a log that grows with them fills a disk, or blocks the server.
+#[test]
+fn odd_clients_do_not_fill_the_log() {
+    let serving = serve(&[]);
+    let before = serving.running.printed().lines().count();
+    for n in 0..100 {
+        // No TLS; an address as a name in the handshake; a CA that is not trusted; a path that is not there.
+        let mut stream = TcpStream::connect(serving.address).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        if n % 10 == 0 {
+            let address = format!("https://{}/", serving.address);
+            let curl = |args: &[&str]| {
+                Command::new("curl").args(["-s", "-o", "/dev/null"]).args(args).arg(&address).status()
+            };
+            curl(&["-k"]).unwrap();
+            curl(&[]).unwrap();
+        }
+    }
+    let lines = serving.running.printed().lines().count() - before;
+    assert!(lines < 30, "{lines} lines: {}", serving.running.printed());
+}
+
 /// A client that does not stop at the refusal.
 #[test]
 fn a_refused_body_is_taken_in_for_a_moment_only() {
