@@ -69,7 +69,8 @@ impl Reconciler {
     /// Touches nothing yet.
     #[must_use]
     pub fn new(wanted: Wanted, choice: Choice) -> Self {
-        Self { wanted, rules: Iptables::new(choice) }
+        let rules = Iptables::new(choice, &wanted.rules);
+        Self { wanted, rules }
     }
 
     /// Brings everything in place, rules first. What fails keeps nothing else away: a node without its address

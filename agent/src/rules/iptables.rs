@@ -6,7 +6,7 @@
 //! there when one with another port is, and iptables-nft 1.8.11 overlooks interfaces.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem::discriminant,
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use std::{
 use tokio::task::JoinSet;
 
 use super::{
-    Rule,
+    Family, Rule,
     detect::{self, Choice, Missing, Programs},
     exec::{Haste, Program, RunError},
 };
@@ -78,24 +78,26 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct Iptables {
     choice: Choice,
+    families: BTreeSet<Family>,
     programs: Option<Programs>,
     haste: Haste,
 }
 
 impl Iptables {
-    /// A backend that starts nothing yet.
+    /// A backend for `rules` that starts nothing yet.
     #[must_use]
-    pub fn new(choice: Choice) -> Self {
-        Self { choice, programs: None, haste: Haste::None }
+    pub fn new(choice: Choice, rules: &[Rule]) -> Self {
+        let families = rules.iter().map(Rule::family).collect();
+        Self { choice, families, programs: None, haste: Haste::None }
     }
 
-    /// The programs to use. Kept only once there is one for each family that `rules` need.
-    async fn programs(&mut self, rules: &[Rule]) -> Result<Programs, RulesError> {
+    /// The programs to use. Kept only once there is one for each family that the rules need.
+    async fn programs(&mut self) -> Result<Programs, RulesError> {
         if let Some(programs) = self.programs {
             return Ok(programs);
         }
         let (programs, why) = detect::choose(self.choice).await?;
-        if rules.iter().all(|rule| programs.of(rule.family()).is_ok()) {
+        if self.families.iter().all(|family| programs.of(*family).is_ok()) {
             tracing::info!(backend = %programs.variant, why, "rules backend chosen");
             self.programs = Some(programs);
         }
@@ -104,7 +106,7 @@ impl Iptables {
 
     /// Looks how often each of `rules` is there. What can't be looked for keeps nothing else from it.
     pub async fn seen(&mut self, rules: &[Rule]) -> Seen {
-        match self.programs(rules).await {
+        match self.programs().await {
             Ok(programs) => self.seen_by(programs, rules).await,
             Err(error) => Seen { errors: vec![error], ..Seen::default() },
         }
@@ -157,7 +159,7 @@ impl Iptables {
     /// # Errors
     /// When the program can't do it.
     pub async fn insert(&mut self, rule: Rule) -> Result<(), RulesError> {
-        let programs = self.programs(&[rule]).await?;
+        let programs = self.programs().await?;
         self.change(programs, "-I", rule).await?.then_some(()).ok_or(RulesError::NoTarget(rule))
     }
 
@@ -166,7 +168,7 @@ impl Iptables {
     /// # Errors
     /// When the program can't do it.
     pub async fn delete(&mut self, rule: Rule) -> Result<bool, RulesError> {
-        let programs = self.programs(&[rule]).await?;
+        let programs = self.programs().await?;
         self.delete_by(programs, rule).await
     }
 
@@ -188,7 +190,7 @@ impl Iptables {
     /// All that went wrong, if any of the rules is left or could not be looked for.
     pub async fn delete_all(&mut self, rules: &[Rule]) -> Result<(), Vec<RulesError>> {
         let deadline = Instant::now() + CLEANUP_TIME;
-        let programs = self.programs(rules).await.map_err(|error| vec![error])?;
+        let programs = self.programs().await.map_err(|error| vec![error])?;
         // One of each without asking, which is all there is as a rule; then what the kernel still lists.
         let once = rules.iter().map(|rule| (*rule, 1)).collect();
         let mut errors = self.delete_copies(programs, once, deadline).await;
@@ -201,7 +203,10 @@ impl Iptables {
                 errors.extend(self.delete_seen(other, rules, deadline).await);
             }
         }
-        // What went wrong counts only if something is left, or may be.
+        // What went wrong counts only if something is left, or may be. What is left in the other one is known already.
+        if errors.iter().any(|error| matches!(error, RulesError::Left { .. })) {
+            return Err(errors);
+        }
         let seen = if errors.is_empty() { Seen::default() } else { self.seen_by(programs, rules).await };
         let gone = seen.errors.is_empty() && seen.copies.values().all(|copies| *copies == 0);
         if gone { Ok(()) } else { Err(errors) }

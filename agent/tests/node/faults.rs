@@ -225,6 +225,26 @@ fn a_program_that_is_installed_later_is_found() {
     assert_eq!(NFT_V4.rules(), NFT_V4.wanted());
 }
 
+/// One family's program is there from the start, and rules are inserted with it meanwhile.
+#[test]
+fn the_program_of_the_other_family_is_found_later_too() {
+    let _netns = Netns::enter();
+    let folder = tempfile::tempdir().unwrap();
+    let add = |name: &str| {
+        std::os::unix::fs::symlink(folder.path().join("xtables-nft-multi"), folder.path().join(name))
+    };
+    sh(&format!("cp /usr/sbin/xtables-nft-multi {}", folder.path().display()));
+    add("iptables-nft").unwrap();
+    sh("mount -t tmpfs tmpfs /usr/sbin");
+    let mut command = agent();
+    command.args(["--ip-address=10.96.0.2,fd00::2", "--setup-iptables", "--rules-backend=iptables-nft"]);
+    let running = Running::start(command.env("PATH", folder.path()));
+    running.wait_for("ip6tables-nft is neither in PATH");
+    running.wait_for("rule inserted");
+    add("ip6tables-nft").unwrap();
+    running.wait_for("in place, watching");
+}
+
 #[test]
 fn an_address_of_a_point_to_point_link_is_somebody_elses() {
     let _netns = Netns::enter();
