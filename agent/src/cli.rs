@@ -26,6 +26,8 @@ const MOST_ADDRESSES: usize = 64;
 pub struct Config {
     /// What to keep in place.
     pub wanted: Wanted,
+    /// An identical address that is there already becomes ours.
+    pub adopt: bool,
     /// Remove it on exit.
     pub cleanup: bool,
     /// Keep running.
@@ -41,6 +43,11 @@ pub struct Config {
 fn command() -> Command {
     Command::new(PROGRAM.name)
         .args([
+            boolean(
+                "adopt",
+                true,
+                "[optional] indicates if an identical address that is there already becomes the sidecar's own, to be removed by --cleanup.",
+            ),
             boolean(
                 "cleanup",
                 false,
@@ -67,7 +74,7 @@ fn command() -> Command {
                 "rules-backend",
                 "string",
                 PossibleValuesParser::new(Choice::VALUES),
-                "[optional] what iptables rules are set up with: auto, iptables, iptables-legacy or iptables-nft. auto does as the node does.",
+                "[optional] what iptables rules are set up with: auto, iptables, iptables-legacy, iptables-nft or nftables (a table of its own, no program needed). auto does as the node does.",
             )
             .default_value("auto"),
             boolean("setup-iptables", false, "[optional] indicates whether iptables rules should be setup."),
@@ -128,6 +135,7 @@ impl Config {
         let backend = matches.get_one::<String>("rules-backend").and_then(|value| Choice::from_value(value));
         Ok(Self {
             wanted: Wanted::new(interface.clone(), addresses, *port, on("setup-iptables")),
+            adopt: on("adopt"),
             cleanup: on("cleanup"),
             daemon: on("daemon"),
             sync_interval: *interval,

@@ -1,104 +1,153 @@
-//! The program's life: cycles until a signal, then the cleanup if it is wanted.
+//! Cycles until a signal: once an interval, and as soon as an event says that something may be missing.
 
-use std::{io, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use common::{duration::GoDuration, shutdown::Signals, version::version};
+use common::{duration::GoDuration, shutdown::Signals};
+use tokio::time::sleep_until;
 
 use crate::{
     backoff::Backoff,
-    cli::Config,
-    reconcile::{Problems, Reconciler},
+    contention::Bucket,
+    reconcile::{Outcome, Reconciler, Scope},
+    status::Status,
 };
 
 /// However short the sync interval is, the node has other work to do.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+/// Cycles for nothing that events may cause at once, and each second.
+const VAIN_CYCLES: f64 = 20.0;
+const VAIN_CYCLES_PER_SECOND: f64 = 10.0;
+/// How long events are gathered once there were too many.
+const GATHERING: Duration = Duration::from_millis(100);
+/// A failure that goes on is told again after that time.
+const REMINDER: Duration = Duration::from_secs(300);
 
-/// Why the program ends with exit code 1.
-#[derive(Debug, thiserror::Error)]
-pub enum Failed {
-    /// The runtime or the signal handlers could not be set up.
-    #[error("cannot start: {0}")]
-    Runtime(#[source] io::Error),
-    /// `--daemon=false`, and not everything is in place.
-    #[error("not in place: {0}")]
-    OneShot(#[source] Problems),
-    /// `--cleanup`, and something is left.
-    #[error("cleanup left something behind: {0}")]
-    Cleanup(#[source] Problems),
+/// Keeps everything in place.
+#[derive(Debug)]
+pub struct Keeper<'a> {
+    reconciler: &'a mut Reconciler,
+    status: Arc<Status>,
+    interval: GoDuration,
+    backoff: Backoff,
+    /// Cycles in a row that failed.
+    failures: u32,
+    /// All was in place once.
+    settled: bool,
+    /// What is missing has been so since then.
+    broken_since: Option<Instant>,
+    /// What failed, and when that was told.
+    told: Option<(String, Instant)>,
+    /// Cycles that events asked for, and that found nothing to do.
+    vain: Bucket,
 }
 
-/// Runs until a signal comes, or with `--daemon=false` for one cycle.
-///
-/// # Errors
-/// [`Failed`], for exit code 1. A daemon whose cycles fail goes on trying and does not end.
-pub async fn run(config: &Config) -> Result<(), Failed> {
-    let mut signals = Signals::install().map_err(Failed::Runtime)?;
-    let wanted = &config.wanted;
-    let addresses: Vec<String> = wanted.addresses.iter().map(ToString::to_string).collect();
-    tracing::info!(
-        version = version(),
-        addresses = addresses.join(","),
-        interface = %wanted.interface,
-        rules = wanted.rules.len(),
-        cleanup = config.cleanup,
-        "starting"
-    );
-    let mut reconciler = Reconciler::new(wanted.clone(), config.rules_backend);
-
-    let cycles = if config.daemon {
-        keep(&mut reconciler, config.sync_interval, &mut signals).await;
-        Ok(())
-    } else {
-        reconciler.cycle().await.map(|changes| tracing::info!(changes, "in place")).map_err(Failed::OneShot)
-    };
-    // From here on signals are caught and not looked at: no half cleanup.
-    let cleanup = if config.cleanup {
-        tracing::info!("cleaning up");
-        reconciler.cleanup().await.map_err(Failed::Cleanup)
-    } else {
-        Ok(())
-    };
-    if config.cleanup && cleanup.is_ok() {
-        tracing::info!("cleaned up, nothing of ours is left");
+impl<'a> Keeper<'a> {
+    /// With the time between two cycles when nothing happens.
+    #[must_use]
+    pub fn new(reconciler: &'a mut Reconciler, status: Arc<Status>, interval: GoDuration) -> Self {
+        Self {
+            reconciler,
+            status,
+            interval,
+            backoff: Backoff::new(interval.0),
+            failures: 0,
+            settled: false,
+            broken_since: None,
+            told: None,
+            vain: Bucket::new(VAIN_CYCLES_PER_SECOND),
+        }
     }
-    // Both are worth a line; the exit code is the same.
-    if let (Err(first), Err(_)) = (&cycles, &cleanup) {
-        tracing::error!("{first}");
-        return cleanup;
-    }
-    cycles.and(cleanup)
-}
 
-/// Cycles until a signal. A cycle that runs is never cut: a program started by it would go on by itself.
-async fn keep(reconciler: &mut Reconciler, interval: GoDuration, signals: &mut Signals) {
-    let mut backoff = Backoff::new(interval.0);
-    let mut failures: u32 = 0;
-    let mut settled = false;
-    loop {
-        let wait: Duration = match reconciler.cycle().await {
-            Ok(changes) => {
-                match (settled, failures, changes) {
-                    (false, ..) => tracing::info!(changes, sync_interval = %interval, "in place, watching"),
-                    (true, 1.., _) => tracing::info!(failures, "in place again after failures"),
-                    (true, 0, 0) => tracing::debug!("in place, nothing to do"),
-                    (true, 0, _) => tracing::warn!(changes, "something had been taken away and is back"),
-                }
-                (settled, failures) = (true, 0);
-                backoff.succeeded();
-                interval.0.max(SHORTEST_INTERVAL)
+    /// Runs cycles until a signal comes, and returns its name. A cycle that runs is never cut: a program started by it
+    /// would go on by itself.
+    pub async fn keep(&mut self, signals: &mut Signals) -> &'static str {
+        let mut next = Instant::now();
+        loop {
+            let woken = tokio::select! {
+                biased;
+                signal = signals.next() => return signal,
+                // Before events: however many there are, polling goes on.
+                () = sleep_until(next.into()) => None,
+                dirt = self.reconciler.dirt() => Some(dirt),
+            };
+            let event = woken.map(|_| Instant::now());
+            if event.is_some() && self.vain.level(Instant::now()) > VAIN_CYCLES {
+                tokio::time::sleep(GATHERING).await;
             }
-            Err(problems) => {
-                failures = failures.saturating_add(1);
-                let wait = backoff.failed();
-                tracing::error!(retry_in = %GoDuration(wait), "not in place: {problems}");
-                wait
+            // While something is wrong, everything is looked at, so that the verdict is about everything.
+            let scope =
+                woken.filter(|_| self.failures == 0 && self.broken_since.is_none()).unwrap_or(Scope::ALL);
+            let wait = self.cycle(scope, event).await;
+            if scope == Scope::ALL || wait < self.interval.0 {
+                next = Instant::now() + wait;
             }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            signal = signals.next() => {
-                tracing::info!(signal, "stopping");
-                return;
+        }
+    }
+
+    /// One cycle, and how long to wait for the next if nothing happens meanwhile.
+    pub async fn cycle(&mut self, scope: Scope, event: Option<Instant>) -> Duration {
+        let began = Instant::now();
+        let outcome = self.reconciler.cycle(scope).await;
+        let now = Instant::now();
+        self.status.cycle(&outcome, now - began, self.reconciler);
+        if event.is_some() && outcome.changes.sum() == 0 {
+            self.vain.add(now);
+        }
+        if self.settled && (outcome.drift.sum() > 0 || !outcome.is_in_place()) {
+            self.broken_since.get_or_insert(event.unwrap_or(began));
+        }
+        if outcome.is_in_place() {
+            self.in_place(&outcome, now);
+            return self.interval.0.max(SHORTEST_INTERVAL);
+        }
+        if outcome.problems.is_empty() {
+            return outcome.held.unwrap_or(SHORTEST_INTERVAL);
+        }
+        self.failures = self.failures.saturating_add(1);
+        let wait = self.backoff.failed();
+        self.tell_failure(&outcome, wait, now);
+        wait
+    }
+
+    fn in_place(&mut self, outcome: &Outcome, now: Instant) {
+        let broken = self.broken_since.take().map(|since| now - since);
+        let (drift, fights) = (outcome.drift, self.reconciler.contended());
+        match (self.settled, self.failures) {
+            (false, _) => {
+                let changes = outcome.changes.sum();
+                tracing::info!(changes, sync_interval = %self.interval, "in place, watching");
+            }
+            (true, 1..) => tracing::info!(failures = self.failures, "in place again after failures"),
+            (true, 0) if drift.sum() == 0 => tracing::debug!("in place, nothing to do"),
+            // Told as a whole already.
+            (true, 0) if fights != (false, false) => tracing::debug!(?drift, "taken away again, and back"),
+            (true, 0) => {
+                let after = GoDuration(broken.unwrap_or_default());
+                let (addresses, rules, links) = (drift.addresses, drift.rules, drift.links);
+                tracing::warn!(addresses, rules, links, %after, "something had been taken away and is back");
+            }
+        }
+        if let Some(broken) = broken {
+            self.status.metrics().healed(broken);
+        }
+        (self.settled, self.failures, self.told) = (true, 0, None);
+        self.backoff.succeeded();
+    }
+
+    /// One line for each failure, and not for each try.
+    fn tell_failure(&mut self, outcome: &Outcome, wait: Duration, now: Instant) {
+        let problem = outcome.problems.to_string();
+        let retry_in = GoDuration(wait);
+        match &self.told {
+            Some((told, at)) if *told == problem && now - *at < REMINDER => {
+                tracing::debug!(%retry_in, "still not in place: {problem}");
+            }
+            _ => {
+                tracing::error!(%retry_in, "not in place: {problem}");
+                self.told = Some((problem, now));
             }
         }
     }

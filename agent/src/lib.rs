@@ -5,20 +5,25 @@
 //! such as 10.96.0.2. Somebody has to make that address local, and to exempt its traffic from connection
 //! tracking and from filters that would drop it. That is all this program does, again and again:
 //!
-//! 1. observe what is there ([`address`], [`rules::iptables`]),
+//! 1. observe what is there ([`address`], [`rules`]),
 //! 2. compare it with what is wanted ([`wanted`], [`plan`]: pure),
 //! 3. apply the difference only,
 //! 4. after a write, observe again; only what was seen counts.
 //!
 //! Rules come before the address on the way up, and go after it on the way down, so that no connection is ever
-//! half tracked. [`reconcile`] does one such cycle, [`daemon`] repeats it, and [`cli`] says with what.
+//! half tracked. [`reconcile`] does one such cycle, [`daemon`] repeats it, once an interval and on events
+//! ([`netlink`]), [`app`] is the whole life from start to cleanup, and [`cli`] says with what.
 
 pub mod address;
+pub mod app;
 pub mod backoff;
 pub mod cli;
+pub mod contention;
 pub mod daemon;
+pub mod metrics;
 pub mod netlink;
 pub mod plan;
 pub mod reconcile;
 pub mod rules;
+pub mod status;
 pub mod wanted;

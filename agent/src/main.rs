@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use agent::{cli, daemon};
+use agent::{app, cli};
 
 fn main() -> ExitCode {
     let config = match cli::Config::from_command_line(std::env::args_os()) {
@@ -14,9 +14,9 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let outcome =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(daemon::Failed::Runtime);
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(app::Failed::Runtime);
     let outcome = outcome.and_then(|runtime| {
-        let outcome = runtime.block_on(daemon::run(&config));
+        let outcome = runtime.block_on(app::run(&config));
         // Not by dropping it: that would wait for a program that hangs in the kernel.
         runtime.shutdown_background();
         outcome

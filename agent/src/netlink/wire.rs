@@ -11,7 +11,9 @@ use std::ffi::CStr;
 const HEADER: usize = 16;
 /// Bytes of `struct nlattr`.
 const ATTRIBUTE_HEADER: usize = 4;
-/// The two upper bits of an attribute's type are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+/// NLA_F_NESTED
+const NESTED: u16 = 0x8000;
+/// Without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER.
 const TYPE_MASK: u16 = 0x3fff;
 
 /// One message, as a slice of the buffer it arrived in.
@@ -44,14 +46,37 @@ pub fn messages(mut datagram: &[u8]) -> impl Iterator<Item = Message<'_>> {
 
 /// All attributes of a message's or another attribute's payload, type and value. Ends at the first whose length
 /// can't be right.
-pub fn attributes(mut payload: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(payload: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    raw_attributes(payload).map(|(kind, value)| (kind & TYPE_MASK, value))
+}
+
+/// As [`attributes`], with the flags in the type.
+fn raw_attributes(mut payload: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16_at(payload, 0)?);
-        let kind = u16_at(payload, 2)? & TYPE_MASK;
+        let kind = u16_at(payload, 2)?;
         let value = payload.get(ATTRIBUTE_HEADER..length)?;
         payload = payload.get(aligned(length)..).unwrap_or_default();
         Some((kind, value))
     })
+}
+
+/// Whether two lists of attributes say the same, in whatever order. Which values are lists themselves is known from
+/// the flags in `marked`: the kernel leaves them out of most of what it sends.
+#[must_use]
+pub fn same(marked: &[u8], other: &[u8]) -> bool {
+    let sorted = |payload| {
+        let mut all: Vec<(u16, &[u8])> = raw_attributes(payload).collect();
+        all.sort_by_key(|(kind, _)| kind & TYPE_MASK);
+        all
+    };
+    let (marked, other) = (sorted(marked), sorted(other));
+    marked.len() == other.len()
+        && marked.iter().zip(&other).all(|((kind, value), (other_kind, other_value))| {
+            let nested = kind & NESTED != 0;
+            (kind ^ other_kind) & TYPE_MASK == 0
+                && if nested { same(value, other_value) } else { value == other_value }
+        })
 }
 
 /// The value of the first attribute of a type.
@@ -119,6 +144,20 @@ mod tests {
         assert_eq!(attribute(read[0].payload, 1).and_then(name), Some("raw"));
         assert_eq!(attribute(read[0].payload, 2).and_then(number), Some(7), "flags are no part of the type");
         assert_eq!(attribute(read[0].payload, 3), None);
+    }
+
+    #[test]
+    fn lists_are_the_same_without_flags_and_in_any_order() {
+        let list = |flags: u16, port: u8| {
+            let inner = [attribute_bytes(1, b"tcp\0"), attribute_bytes(2, &[port])].concat();
+            [attribute_bytes(flags | 1, &inner), attribute_bytes(2, b"\x01")].concat()
+        };
+        assert!(same(&list(NESTED, 7), &list(0, 7)));
+        assert!(!same(&list(NESTED, 7), &list(0, 8)));
+        assert!(!same(&list(NESTED, 7), &list(0, 7)[..8]));
+        let (one, two) = (attribute_bytes(1, b"a"), attribute_bytes(2, b"b"));
+        assert!(same(&[one.clone(), two.clone()].concat(), &[two.clone(), one.clone()].concat()));
+        assert!(!same(&one, &two) && !same(&one, &[one.clone(), two].concat()));
     }
 
     #[test]

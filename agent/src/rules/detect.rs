@@ -23,11 +23,13 @@ pub enum Choice {
     Legacy,
     /// `iptables-nft`
     Nft,
+    /// A table of our own, without any program.
+    Nftables,
 }
 
 impl Choice {
     /// The values of the flag.
-    pub const VALUES: [&'static str; 4] = ["auto", "iptables", "iptables-legacy", "iptables-nft"];
+    pub const VALUES: [&'static str; 5] = ["auto", "iptables", "iptables-legacy", "iptables-nft", "nftables"];
 
     /// Reads one of [`Choice::VALUES`].
     #[must_use]
@@ -37,6 +39,7 @@ impl Choice {
             "iptables" => Self::Iptables,
             "iptables-legacy" => Self::Legacy,
             "iptables-nft" => Self::Nft,
+            "nftables" => Self::Nftables,
             _ => return None,
         })
     }
@@ -45,8 +48,10 @@ impl Choice {
 /// A pair of programs that is in use, one a family.
 #[derive(Debug, Clone, Copy)]
 pub struct Programs {
-    /// Which of the two interfaces to the kernel they have.
+    /// Their name.
     pub variant: Variant,
+    /// Whether their rules live in nf_tables, which numbers its states and tells of changes.
+    pub in_nf_tables: bool,
     v4: Option<Program>,
     v6: Option<Program>,
 }
@@ -84,7 +89,19 @@ pub struct Missing {
 impl Programs {
     fn find(variant: Variant) -> Self {
         let (v4, v6) = Self::names(variant);
-        Self { variant, v4: Program::find(v4), v6: Program::find(v6) }
+        let in_nf_tables = variant == Variant::Nft;
+        Self { variant, in_nf_tables, v4: Program::find(v4), v6: Program::find(v6) }
+    }
+
+    /// `iptables`, whichever it is.
+    async fn plain() -> Self {
+        let mut plain = Self::find(Variant::Plain);
+        if let Some(program) = plain.v4.or(plain.v6) {
+            let version = program.run(Haste::None, "filter", "-V").await;
+            plain.in_nf_tables =
+                version.is_ok_and(|version| version.is_some_and(|text| text.contains("nf_tables")));
+        }
+        plain
     }
 
     fn names(variant: Variant) -> (&'static str, &'static str) {
@@ -161,26 +178,43 @@ pub fn table_exists(variant: Variant, family: Family, table: Table) -> bool {
     variant != Variant::Legacy || legacy_has(family, table.name())
 }
 
-/// Picks the programs and says why.
+/// What rules are kept with.
+#[derive(Debug, Clone, Copy)]
+pub enum Chosen {
+    /// The iptables programs.
+    Programs(Programs),
+    /// A table of our own.
+    Nftables,
+}
+
+/// Picks a backend and says why.
 ///
 /// # Errors
-/// When the node can't be asked, for want of a capability for instance. That the programs are missing shows
-/// only once one of a needed family is asked for.
-pub async fn choose(choice: Choice) -> Result<(Programs, String), RunError> {
-    let asked = |programs: Programs| Ok((programs, "asked for by --rules-backend".to_owned()));
+/// When the node can't be asked, for want of a capability for instance. That a program that was asked for is missing
+/// shows only once it is needed.
+pub async fn choose(choice: Choice) -> Result<(Chosen, String), RunError> {
+    let asked = |chosen| Ok((chosen, "asked for by --rules-backend".to_owned()));
     match choice {
-        Choice::Iptables => return asked(Programs::find(Variant::Plain)),
-        Choice::Legacy => return asked(Programs::find(Variant::Legacy)),
-        Choice::Nft => return asked(Programs::find(Variant::Nft)),
+        Choice::Iptables => return asked(Chosen::Programs(Programs::plain().await)),
+        Choice::Legacy => return asked(Chosen::Programs(Programs::find(Variant::Legacy))),
+        Choice::Nft => return asked(Chosen::Programs(Programs::find(Variant::Nft))),
+        Choice::Nftables => return asked(Chosen::Nftables),
         Choice::Auto => {}
     }
     let (nft, legacy) = (Programs::find(Variant::Nft), Programs::find(Variant::Legacy));
     if !nft.found() && !legacy.found() {
-        return Ok((
-            Programs::find(Variant::Plain),
-            "there is no iptables-nft and no iptables-legacy".to_owned(),
-        ));
+        let plain = Programs::plain().await;
+        return Ok(if plain.found() {
+            (Chosen::Programs(plain), "there is no iptables-nft and no iptables-legacy".to_owned())
+        } else {
+            (Chosen::Nftables, "there is no iptables program".to_owned())
+        });
     }
+    let (programs, why) = as_the_node(nft, legacy).await?;
+    Ok((Chosen::Programs(programs), why))
+}
+
+async fn as_the_node(nft: Programs, legacy: Programs) -> Result<(Programs, String), RunError> {
     if !nft.found() {
         return Ok((legacy, "there is no iptables-nft".to_owned()));
     }

@@ -6,64 +6,23 @@
 //! there when one with another port is, and iptables-nft 1.8.11 overlooks interfaces.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    mem::discriminant,
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
 use tokio::task::JoinSet;
 
 use super::{
-    Family, Rule,
-    detect::{self, Choice, Missing, Programs},
+    Rule, RulesError,
+    detect::{self, Programs},
     exec::{Haste, Program, RunError},
 };
+use crate::netlink::events::{self, NftChange};
 
 /// Copies of one rule that cleanup takes away at most: somebody who adds them faster is not to keep it forever.
 const MOST_COPIES: usize = 1000;
 /// How long a cleanup of rules may take, one program that runs beyond it aside.
 const CLEANUP_TIME: Duration = Duration::from_secs(15);
-
-/// Why rules could not be read or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum RulesError {
-    /// There is no program for it.
-    #[error(transparent)]
-    Missing(#[from] Missing),
-    /// A program failed.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The kernel lacks the chain or, more likely, the target.
-    #[error(
-        "cannot insert {0}: the kernel has no such chain or target; is its module there (xt_CT for NOTRACK)?"
-    )]
-    NoTarget(Rule),
-    /// What was written is not there.
-    #[error("inserted, but not there afterwards, so something else on this node removes it: {0}")]
-    NotSeen(Rule),
-    /// Cleanup was not enough.
-    #[error("still there after its cleanup, {copies} times: {rule}")]
-    Left {
-        /// The rule.
-        rule: Rule,
-        /// How often it is there.
-        copies: usize,
-    },
-    /// Cleanup took too long.
-    #[error("gave up after 15s, with {0} rules still to delete")]
-    OutOfTime(usize),
-}
-
-impl RulesError {
-    /// Errors of the same kind have the same cause as a rule, and the same remedy.
-    #[must_use]
-    pub fn is_like(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Run(one), Self::Run(other)) => discriminant(one) == discriminant(other),
-            _ => discriminant(self) == discriminant(other),
-        }
-    }
-}
 
 /// What is known of rules.
 #[derive(Debug, Default)]
@@ -74,42 +33,42 @@ pub struct Seen {
     pub errors: Vec<RulesError>,
 }
 
-/// The iptables backend. What the node uses is found out at the first use, and again until that works.
+/// The iptables backend.
 #[derive(Debug)]
 pub struct Iptables {
-    choice: Choice,
-    families: BTreeSet<Family>,
-    programs: Option<Programs>,
+    programs: Programs,
     haste: Haste,
 }
 
 impl Iptables {
-    /// A backend for `rules` that starts nothing yet.
+    /// A backend that starts nothing yet.
     #[must_use]
-    pub fn new(choice: Choice, rules: &[Rule]) -> Self {
-        let families = rules.iter().map(Rule::family).collect();
-        Self { choice, families, programs: None, haste: Haste::None }
+    pub fn new(programs: Programs) -> Self {
+        Self { programs, haste: Haste::None }
     }
 
-    /// The programs to use. Kept only once there is one for each family that the rules need.
-    async fn programs(&mut self) -> Result<Programs, RulesError> {
-        if let Some(programs) = self.programs {
-            return Ok(programs);
-        }
-        let (programs, why) = detect::choose(self.choice).await?;
-        if self.families.iter().all(|family| programs.of(*family).is_ok()) {
-            tracing::info!(backend = %programs.variant, why, "rules backend chosen");
-            self.programs = Some(programs);
-        }
-        Ok(programs)
+    /// The programs in use.
+    #[must_use]
+    pub fn programs(&self) -> Programs {
+        self.programs
+    }
+
+    /// Whether an event can mean that one of `rules` is gone. What is added takes nothing away, but for a table that
+    /// is put to sleep.
+    #[must_use]
+    pub fn concerns(rules: &[Rule], change: &NftChange<'_>) -> bool {
+        let whole_table = [events::NFT_MSG_NEWTABLE, events::NFT_MSG_DELTABLE].contains(&change.kind);
+        let in_chain = [events::NFT_MSG_DELCHAIN, events::NFT_MSG_DELRULE].contains(&change.kind);
+        rules.iter().any(|rule| {
+            rule.family().number() == change.family
+                && rule.table().name() == change.table
+                && (whole_table || (in_chain && rule.chain() == change.chain))
+        })
     }
 
     /// Looks how often each of `rules` is there. What can't be looked for keeps nothing else from it.
-    pub async fn seen(&mut self, rules: &[Rule]) -> Seen {
-        match self.programs().await {
-            Ok(programs) => self.seen_by(programs, rules).await,
-            Err(error) => Seen { errors: vec![error], ..Seen::default() },
-        }
+    pub async fn seen(&self, rules: &[Rule]) -> Seen {
+        self.seen_by(self.programs, rules).await
     }
 
     /// One process a chain, side by side: none of them changes anything.
@@ -158,18 +117,16 @@ impl Iptables {
     ///
     /// # Errors
     /// When the program can't do it.
-    pub async fn insert(&mut self, rule: Rule) -> Result<(), RulesError> {
-        let programs = self.programs().await?;
-        self.change(programs, "-I", rule).await?.then_some(()).ok_or(RulesError::NoTarget(rule))
+    pub async fn insert(&self, rule: Rule) -> Result<(), RulesError> {
+        self.change(self.programs, "-I", rule).await?.then_some(()).ok_or(RulesError::NoTarget(rule))
     }
 
     /// Takes one copy of a rule away; whether there was one.
     ///
     /// # Errors
     /// When the program can't do it.
-    pub async fn delete(&mut self, rule: Rule) -> Result<bool, RulesError> {
-        let programs = self.programs().await?;
-        self.delete_by(programs, rule).await
+    pub async fn delete(&self, rule: Rule) -> Result<bool, RulesError> {
+        self.delete_by(self.programs, rule).await
     }
 
     async fn delete_by(&self, programs: Programs, rule: Rule) -> Result<bool, RulesError> {
@@ -184,18 +141,17 @@ impl Iptables {
     }
 
     /// Takes every copy of every rule away, and looks whether they are gone. Goes on after an error, but not for
-    /// longer than 15 s. With a backend chosen by itself, copies in the other one go too.
+    /// longer than 15 s. `everywhere`: copies in the other interface to the kernel go too.
     ///
     /// # Errors
     /// All that went wrong, if any of the rules is left or could not be looked for.
-    pub async fn delete_all(&mut self, rules: &[Rule]) -> Result<(), Vec<RulesError>> {
-        let deadline = Instant::now() + CLEANUP_TIME;
-        let programs = self.programs().await.map_err(|error| vec![error])?;
+    pub async fn delete_all(&mut self, rules: &[Rule], everywhere: bool) -> Result<(), Vec<RulesError>> {
+        let (deadline, programs) = (Instant::now() + CLEANUP_TIME, self.programs);
         // One of each without asking, which is all there is as a rule; then what the kernel still lists.
         let once = rules.iter().map(|rule| (*rule, 1)).collect();
         let mut errors = self.delete_copies(programs, once, deadline).await;
         errors.extend(self.delete_seen(programs, rules, deadline).await);
-        if let Some(other) = programs.other().filter(|_| self.choice == Choice::Auto) {
+        if let Some(other) = programs.other().filter(|_| everywhere) {
             // One process where it is not in use: a copy of all rules includes the first.
             let first = rules.get(..1).unwrap_or_default();
             if self.seen_by(other, first).await.copies.values().any(|copies| *copies > 0) {

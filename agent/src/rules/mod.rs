@@ -1,11 +1,16 @@
 //! The packet filter rules of an address: what they are (here, pure), and the backends that keep them.
 
+pub mod backend;
 pub mod detect;
+mod error;
 pub mod exec;
 pub mod iptables;
+pub mod nftables;
+pub mod tracker;
 
 use std::{fmt, net::IpAddr, num::NonZeroU16};
 
+pub use self::error::RulesError;
 use crate::wanted::LocalAddress;
 
 /// IPv4 or IPv6: each has its own tables and its own programs.
@@ -15,6 +20,17 @@ pub enum Family {
     V4,
     /// `ip6tables`
     V6,
+}
+
+impl Family {
+    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`, as nf_tables has them.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::V4 => 2,
+            Self::V6 => 10,
+        }
+    }
 }
 
 /// A table of iptables(8).

@@ -42,7 +42,7 @@ fn one_shot_without_the_interface() {
     let _netns = Netns::enter();
     let mut command = agent();
     command.args(ONE_SHOT).arg("--interface=nope");
-    fails_once_with(&mut command, &["interface nope does not exist", "ip link"]);
+    fails_once_with(&mut command, &["interface nope does not exist", "no dummy driver", "ip link"]);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn one_shot_without_the_program_still_adds_the_address() {
     let netns = Netns::enter();
     netns.hide("/usr/sbin");
     let mut command = agent();
-    command.args(ONE_SHOT).arg("--setup-iptables").env("PATH", "/nowhere");
+    command.args(ONE_SHOT).args(["--setup-iptables", "--rules-backend=iptables"]).env("PATH", "/nowhere");
     fails_once_with(&mut command, &["iptables is neither in PATH nor in /usr/sbin", "install"]);
     assert!(has_address("lo", "10.96.0.2/32"), "a node without it would reach no API server");
 }
@@ -240,7 +240,8 @@ fn the_program_of_the_other_family_is_found_later_too() {
     command.args(["--ip-address=10.96.0.2,fd00::2", "--setup-iptables", "--rules-backend=iptables-nft"]);
     let running = Running::start(command.env("PATH", folder.path()));
     running.wait_for("ip6tables-nft is neither in PATH");
-    running.wait_for("rule inserted");
+    let listed = || sh(&format!("{}/iptables-nft -t raw -S", folder.path().display()));
+    testkit::eventually(|| running.printed(), || listed().contains("NOTRACK").then_some(()));
     add("ip6tables-nft").unwrap();
     running.wait_for("in place, watching");
 }

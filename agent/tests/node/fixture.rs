@@ -12,7 +12,9 @@ pub fn agent() -> Command {
 /// One backend and one address family; the tests that are for all of them run once for each.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// `nft` or `legacy`
+    /// `iptables-nft`, `iptables-legacy` or `nftables`
+    pub backend: &'static str,
+    /// `nft` or `legacy`: the iptables programs that show the node's other rules.
     pub variant: &'static str,
     /// `iptables` or `ip6tables`
     pub family: &'static str,
@@ -25,6 +27,7 @@ pub struct Case {
 }
 
 const V4: Case = Case {
+    backend: "iptables-nft",
     variant: "nft",
     family: "iptables",
     address: "10.96.0.2",
@@ -32,6 +35,7 @@ const V4: Case = Case {
     foreign: "10.96.0.9/32",
 };
 const V6: Case = Case {
+    backend: "iptables-nft",
     variant: "nft",
     family: "ip6tables",
     address: "fd00::2",
@@ -40,8 +44,10 @@ const V6: Case = Case {
 };
 pub const NFT_V4: Case = V4;
 pub const NFT_V6: Case = V6;
-pub const LEGACY_V4: Case = Case { variant: "legacy", ..V4 };
-pub const LEGACY_V6: Case = Case { variant: "legacy", ..V6 };
+pub const LEGACY_V4: Case = Case { backend: "iptables-legacy", variant: "legacy", ..V4 };
+pub const LEGACY_V6: Case = Case { backend: "iptables-legacy", variant: "legacy", ..V6 };
+pub const NFTABLES_V4: Case = Case { backend: "nftables", ..V4 };
+pub const NFTABLES_V6: Case = Case { backend: "nftables", ..V6 };
 
 /// Makes a test of a function that takes a [`Case`], once for each.
 macro_rules! on_every_backend {
@@ -56,6 +62,10 @@ macro_rules! on_every_backend {
             fn legacy_v4() { super::$test(fixture::LEGACY_V4); }
             #[test]
             fn legacy_v6() { super::$test(fixture::LEGACY_V6); }
+            #[test]
+            fn nftables_v4() { super::$test(fixture::NFTABLES_V4); }
+            #[test]
+            fn nftables_v6() { super::$test(fixture::NFTABLES_V6); }
         }
     )+ };
 }
@@ -66,7 +76,7 @@ impl Case {
     pub fn agent(&self, args: &[&str]) -> Command {
         let mut command = agent();
         command.arg(format!("--ip-address={}", self.address)).arg("--setup-iptables");
-        command.arg(format!("--rules-backend=iptables-{}", self.variant)).args(args);
+        command.arg(format!("--rules-backend={}", self.backend)).args(args);
         command
     }
 
@@ -90,7 +100,7 @@ impl Case {
         sh(&format!("{}-{} {args}", self.family, self.variant));
     }
 
-    /// All rules of the tables raw and filter, as `TABLE RULE`.
+    /// All rules of the tables raw and filter, and those of our own table where that is the backend, as `TABLE RULE`.
     pub fn rules(&self) -> Vec<String> {
         let saved = sh(&format!("{}-{}-save", self.family, self.variant));
         let mut table = "";
@@ -102,8 +112,48 @@ impl Case {
                 rules.push(format!("{table} {line}"));
             }
         }
+        if let Some(table) = self.own_table() {
+            rules.extend(as_iptables(&sh(&format!("nft list table inet {table}"))));
+        }
         rules.sort_by_key(|rule| (rule.starts_with("filter"), chain_order(rule)));
         rules
+    }
+
+    /// The name of our own table, where that is the backend and it is there.
+    pub fn own_table(&self) -> Option<String> {
+        let tables = (self.backend == "nftables").then(|| sh("nft list tables"))?;
+        tables.split_whitespace().find(|word| word.starts_with("apiserver-proxy-")).map(ToOwned::to_owned)
+    }
+
+    /// Deletes the first of our rules in a chain.
+    pub fn delete_one(&self, table: &str, chain: &str) {
+        let Some(own) = self.own_table() else { return self.iptables(&format!("-t {table} -D {chain} 1")) };
+        let chain = format!("{table}_{}", chain.to_lowercase());
+        let listed = sh(&format!("nft -a list chain inet {own} {chain}"));
+        let rule = listed.lines().find(|line| line.contains("counter")).unwrap();
+        let (_, handle) = rule.split_once("# handle ").unwrap();
+        sh(&format!("nft delete rule inet {own} {chain} handle {handle}"));
+    }
+
+    /// Deletes all rules of a table.
+    pub fn flush(&self, table: &str) {
+        let Some(own) = self.own_table() else { return self.iptables(&format!("-t {table} -F")) };
+        for hook in ["prerouting", "input", "output"] {
+            // raw has no input, filter no prerouting.
+            let _ = testkit::process::try_sh(&format!("nft flush chain inet {own} {table}_{hook}"));
+        }
+    }
+
+    /// Adds another copy of a rule.
+    pub fn copy_one(&self) {
+        let Some(own) = self.own_table() else {
+            return self.iptables(&format!("-A INPUT -d {} -p tcp -m tcp --dport 443 -j ACCEPT", self.net));
+        };
+        let ip = if self.family == "iptables" { "ip" } else { "ip6" };
+        sh(&format!(
+            "nft add rule inet {own} filter_input {ip} daddr {} tcp dport 443 counter accept",
+            self.address
+        ));
     }
 
     /// The five lines of the seed document, for this address.
@@ -117,6 +167,28 @@ impl Case {
             format!("filter -A OUTPUT -s {net} -p tcp -m tcp --sport 443 -j ACCEPT"),
         ]
     }
+}
+
+/// What nft lists, as `iptables-save` would have it.
+fn as_iptables(listed: &str) -> Vec<String> {
+    let (mut place, mut rules) = (String::new(), Vec::new());
+    for line in listed.lines().map(str::trim) {
+        if let Some(chain) = line.strip_prefix("chain ") {
+            let (table, hook) = chain.trim_end_matches(" {").split_once('_').unwrap();
+            place = format!("{table} -A {}", hook.to_uppercase());
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [ip @ ("ip" | "ip6"), address @ ("daddr" | "saddr"), net, "tcp", port, number, rest @ ..] =
+            words.as_slice()
+        else {
+            continue;
+        };
+        let length = if *ip == "ip" { 32 } else { 128 };
+        let side = &address[..1];
+        let target = rest.last().unwrap().to_uppercase();
+        rules.push(format!("{place} -{side} {net}/{length} -p tcp -m tcp --{port} {number} -j {target}"));
+    }
+    rules
 }
 
 /// The kernel lists chains in hook order or in the order of their making; here always in hook order.

@@ -72,11 +72,11 @@ fn drift_is_healed(case: Case) {
     let chains =
         [("raw", "PREROUTING", 1), ("raw", "OUTPUT", 2), ("filter", "INPUT", 1), ("filter", "OUTPUT", 1)];
     for (table, chain, _) in chains {
-        case.iptables(&format!("-t {table} -D {chain} 1"));
+        case.delete_one(table, chain);
         eventually(|| format!("{:?}", case.rules()), || (case.rules().len() == 5).then_some(()));
     }
     for (table, ..) in chains {
-        case.iptables(&format!("-t {table} -F"));
+        case.flush(table);
         healed();
     }
     sh(&format!("ip addr del {} dev lo", case.net));
@@ -104,7 +104,7 @@ fn every_copy_of_a_rule_goes(case: Case) {
     let _netns = Netns::enter();
     let running = case.start(&["--cleanup"]);
     for _ in 0..3 {
-        case.iptables(&format!("-A INPUT -d {} -p tcp -m tcp --dport 443 -j ACCEPT", case.net));
+        case.copy_one();
     }
     running.stop();
     assert_eq!(case.rules(), Vec::<String>::new());

@@ -1,0 +1,278 @@
+//! The backend in use, whichever it is, and when there is nothing to look at.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Family, Rule, RulesError,
+    detect::{self, Choice, Chosen},
+    iptables::Iptables,
+    nftables::Nftables,
+    tracker::Tracker,
+};
+use crate::{
+    netlink::{
+        events::Event,
+        nft::{Nft, NftError},
+    },
+    plan,
+};
+
+/// How rules are kept.
+#[derive(Debug)]
+enum Backend {
+    Iptables(Iptables),
+    Nftables(Nftables),
+}
+
+/// The kind of a backend: rules of one kind are no use to an instance with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The iptables programs.
+    Iptables,
+    /// A table of our own.
+    Nftables,
+}
+
+/// What a look at the rules found.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Not there.
+    pub missing: Vec<Rule>,
+    /// Why some could not be looked for; those count as neither missing nor there.
+    pub errors: Vec<RulesError>,
+}
+
+/// Keeps the rules. What the node uses is found out at the first use, and again until that works.
+#[derive(Debug)]
+pub struct Rules {
+    wanted: Vec<Rule>,
+    choice: Choice,
+    backend: Option<Backend>,
+    /// The backend has all the programs that it needs.
+    complete: bool,
+    nft: Option<Nft>,
+    tracker: Tracker,
+}
+
+impl Rules {
+    /// For these rules. Touches nothing yet.
+    #[must_use]
+    pub fn new(wanted: &[Rule], choice: Choice) -> Self {
+        let tracker = Tracker::default();
+        Self { wanted: wanted.to_vec(), choice, backend: None, complete: false, nft: None, tracker }
+    }
+
+    /// Finds out what to keep rules with, once; says so in the log.
+    ///
+    /// # Errors
+    /// When the node can't be asked.
+    pub async fn choose(&mut self) -> Result<(), RulesError> {
+        if self.complete {
+            return Ok(());
+        }
+        let (chosen, why) = detect::choose(self.choice).await?;
+        let families: BTreeSet<Family> = self.wanted.iter().map(Rule::family).collect();
+        let (name, backend) = match chosen {
+            Chosen::Nftables => {
+                self.complete = true;
+                let nftables = Nftables::new(&self.wanted);
+                (format!("nftables, table inet {}", nftables.table()), Backend::Nftables(nftables))
+            }
+            Chosen::Programs(programs) => {
+                self.complete = families.iter().all(|family| programs.of(*family).is_ok());
+                (programs.variant.to_string(), Backend::Iptables(Iptables::new(programs)))
+            }
+        };
+        if self.complete {
+            tracing::info!(backend = name, why, "rules backend chosen");
+        }
+        self.backend = Some(backend);
+        Ok(())
+    }
+
+    /// The kind of the backend, once it is known.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        Some(match self.backend.as_ref()? {
+            Backend::Iptables(_) => Kind::Iptables,
+            Backend::Nftables(_) => Kind::Nftables,
+        })
+    }
+
+    /// The backend's name for a person.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match &self.backend {
+            None => "not known yet".to_owned(),
+            Some(Backend::Iptables(iptables)) => iptables.programs().variant.to_string(),
+            Some(Backend::Nftables(nftables)) => format!("nftables, table inet {}", nftables.table()),
+        }
+    }
+
+    /// Takes note of an event. Whether there is something to look at now.
+    pub fn note(&mut self, event: &Event<'_>) -> bool {
+        match event {
+            Event::Nft(change) => {
+                let concerned = match &self.backend {
+                    None => true,
+                    Some(Backend::Iptables(_)) => Iptables::concerns(&self.wanted, change),
+                    Some(Backend::Nftables(nftables)) => nftables.concerns(change),
+                };
+                if concerned {
+                    self.tracker.touch();
+                }
+                false
+            }
+            Event::Generation(generation) => self.tracker.advance(*generation),
+            Event::Lost => {
+                self.tracker.forget();
+                true
+            }
+            Event::Link { .. } | Event::Address { .. } => false,
+        }
+    }
+
+    /// Looks for what is missing. Where nothing can have changed since the last look, that is one message to the
+    /// kernel and nothing else.
+    pub async fn look(&mut self) -> Looked {
+        if let Err(error) = self.choose().await {
+            return Looked { errors: vec![error], ..Looked::default() };
+        }
+        let before = self.generation();
+        if before.is_some_and(|generation| self.tracker.holds(generation)) {
+            return Looked::default();
+        }
+        self.tracker.forget();
+        let looked = self.look_again().await;
+        // A change meanwhile may have been one of those just looked at.
+        if let Some(generation) = before
+            && looked.missing.is_empty()
+            && looked.errors.is_empty()
+            && self.generation() == before
+        {
+            self.tracker.verified(generation);
+        }
+        looked
+    }
+
+    async fn look_again(&mut self) -> Looked {
+        match &self.backend {
+            Some(Backend::Iptables(iptables)) => {
+                let seen = iptables.seen(&self.wanted).await;
+                Looked { missing: plan::rules_to_insert(&self.wanted, &seen.copies), errors: seen.errors }
+            }
+            Some(Backend::Nftables(_)) => match self.with_nft(Nftables::missing) {
+                Ok(missing) => Looked { missing, errors: Vec::new() },
+                Err(error) => Looked { missing: Vec::new(), errors: vec![error] },
+            },
+            None => Looked::default(),
+        }
+    }
+
+    /// Puts what is missing in place; what the second return value says failed. Nothing is believed to be there
+    /// until it was looked for again.
+    pub async fn insert(&mut self, missing: &[Rule]) -> (usize, Vec<RulesError>) {
+        match &self.backend {
+            None => (0, Vec::new()),
+            Some(Backend::Nftables(_)) => match self.with_nft(Nftables::replace) {
+                Ok(()) => (missing.len(), Vec::new()),
+                Err(error) => (0, vec![error]),
+            },
+            Some(Backend::Iptables(iptables)) => {
+                let (mut made, mut errors) = (0, Vec::new());
+                for rule in missing {
+                    match iptables.insert(*rule).await {
+                        Ok(()) => made += 1,
+                        Err(error) => errors.push(error),
+                    }
+                }
+                (made, errors)
+            }
+        }
+    }
+
+    /// Gives up on a rule that was inserted and is not seen: if it is there after all, in a form that is not
+    /// recognised, it must not become more every time.
+    pub async fn take_back(&mut self, rule: Rule) -> Vec<RulesError> {
+        let mut errors = vec![RulesError::NotSeen(rule)];
+        if let Some(Backend::Iptables(iptables)) = &self.backend
+            && let Err(error) = iptables.delete(rule).await
+        {
+            errors.push(error);
+        }
+        errors
+    }
+
+    /// Takes `rules` away, all or those that nobody else wants; with nftables, all or none of them. With a backend
+    /// chosen by itself, what another choice left goes too.
+    ///
+    /// # Errors
+    /// All that went wrong, if any of them is left or could not be looked for.
+    pub async fn delete_all(&mut self, rules: &[Rule]) -> Result<(), Vec<RulesError>> {
+        if rules.is_empty() {
+            return Ok(());
+        }
+        self.choose().await.map_err(|error| vec![error])?;
+        self.tracker.forget();
+        let everywhere = self.choice == Choice::Auto;
+        let mut errors = Vec::new();
+        match &mut self.backend {
+            Some(Backend::Iptables(iptables)) => {
+                errors.extend(iptables.delete_all(rules, everywhere).await.err().into_iter().flatten());
+                if everywhere {
+                    self.delete_table(&Nftables::new(&self.wanted), &mut errors);
+                }
+            }
+            Some(Backend::Nftables(nftables)) => {
+                let nftables = nftables.clone();
+                self.delete_table(&nftables, &mut errors);
+            }
+            None => {}
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    fn delete_table(&mut self, nftables: &Nftables, errors: &mut Vec<RulesError>) {
+        match self.on_nft(|nft| if nftables.exists(nft)? { nftables.delete(nft) } else { Ok(false) }) {
+            Ok(true) => tracing::info!(table = nftables.table(), "table deleted"),
+            Ok(false) => {}
+            // Without nf_tables in the kernel there is no table.
+            Err(NftError::Open(_)) if matches!(self.backend, Some(Backend::Iptables(_))) => {}
+            Err(error) => errors.push(error.into()),
+        }
+    }
+
+    /// The number of nf_tables' present state, where the rules live there and it can be asked.
+    fn generation(&mut self) -> Option<u32> {
+        match &self.backend {
+            Some(Backend::Iptables(iptables)) if !iptables.programs().in_nf_tables => return None,
+            None => return None,
+            _ => {}
+        }
+        self.on_nft(Nft::generation).inspect_err(|error| tracing::debug!(%error, "no generation")).ok()
+    }
+
+    fn with_nft<T>(
+        &mut self,
+        work: impl FnOnce(&Nftables, &mut Nft) -> Result<T, NftError>,
+    ) -> Result<T, RulesError> {
+        let nftables = match &self.backend {
+            Some(Backend::Nftables(nftables)) => nftables.clone(),
+            _ => Nftables::new(&self.wanted),
+        };
+        Ok(self.on_nft(|nft| work(&nftables, nft))?)
+    }
+
+    /// Works over the open connection. One that failed is replaced at the next use.
+    fn on_nft<T>(&mut self, work: impl FnOnce(&mut Nft) -> Result<T, NftError>) -> Result<T, NftError> {
+        let mut nft = match self.nft.take() {
+            Some(nft) => nft,
+            None => Nft::open()?,
+        };
+        let outcome = work(&mut nft);
+        if outcome.is_ok() {
+            self.nft = Some(nft);
+        }
+        outcome
+    }
+}

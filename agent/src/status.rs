@@ -1,0 +1,85 @@
+//! What the program knows about itself, for whoever asks while it runs.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::{
+    metrics::Metrics,
+    reconcile::{Counts, Outcome, Reconciler},
+};
+
+/// Shared between the cycles and those who ask.
+#[derive(Debug, Default)]
+pub struct Status {
+    metrics: Metrics,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the last cycle saw is what is wanted.
+    in_place: bool,
+    /// Why not.
+    problem: String,
+    stopping: bool,
+    desired: Counts,
+    observed: Counts,
+    backend: String,
+    conflicts: Vec<String>,
+}
+
+impl Status {
+    /// Nothing is known yet, so nothing is in place.
+    #[must_use]
+    pub fn new() -> Self {
+        let state = State { problem: "the first cycle has not ended yet".to_owned(), ..State::default() };
+        Self { metrics: Metrics::new(), state: Mutex::new(state) }
+    }
+
+    /// The metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Takes note of one cycle.
+    pub fn cycle(&self, outcome: &Outcome, took: Duration, reconciler: &mut Reconciler) {
+        let (desired, observed) = (reconciler.desired(), reconciler.observed());
+        self.metrics.cycle(outcome, took, desired, observed);
+        self.metrics.contended(reconciler.contended());
+        let mut state = self.state();
+        state.in_place = outcome.is_in_place();
+        state.problem = match (outcome.problems.is_empty(), outcome.held) {
+            (true, None) => String::new(),
+            (true, Some(_)) => {
+                "something is missing, and held back since somebody takes it away again and again".to_owned()
+            }
+            (false, _) => outcome.problems.to_string(),
+        };
+        (state.desired, state.observed) = (desired, observed);
+        state.backend = match desired.rules {
+            0 => "none: no rules are wanted".to_owned(),
+            _ => reconciler.rules().describe(),
+        };
+        if state.in_place {
+            self.metrics.in_place();
+        }
+    }
+
+    /// The program is about to end.
+    pub fn stopping(&self) {
+        self.state().stopping = true;
+    }
+
+    /// The DNAT rules that are in the way, one line each.
+    pub fn set_conflicts(&self, conflicts: Vec<String>) {
+        self.metrics.set_dnat_conflicts(conflicts.len());
+        self.state().conflicts = conflicts;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
