@@ -23,6 +23,7 @@ pub mod daemon;
 pub mod metrics;
 pub mod netlink;
 pub mod plan;
+pub mod privileges;
 pub mod reconcile;
 pub mod rules;
 pub mod status;

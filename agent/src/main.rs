@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use agent::{app, cli};
+use agent::{app, cli, privileges};
 
 fn main() -> ExitCode {
     let config = match cli::Config::from_command_line(std::env::args_os()) {
@@ -13,6 +13,9 @@ fn main() -> ExitCode {
         eprintln!("Error: {error}");
         return ExitCode::FAILURE;
     }
+    // There is no other thread yet, and the log file is open.
+    let kept = privileges::needed(!config.wanted.rules.is_empty(), config.rules_backend);
+    privileges::drop_all_but(&kept);
     let outcome =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(app::Failed::Runtime);
     let outcome = outcome.and_then(|runtime| {

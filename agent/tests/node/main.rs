@@ -8,3 +8,4 @@ mod events;
 mod faults;
 mod fixture;
 mod lifecycle;
+mod privileges;
