@@ -17,6 +17,7 @@ pub mod address;
 pub mod backoff;
 pub mod cli;
 pub mod daemon;
+pub mod handover;
 pub mod plan;
 pub mod reconcile;
 pub mod rules;

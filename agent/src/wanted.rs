@@ -95,7 +95,7 @@ impl FromStr for LocalAddress {
 }
 
 /// A name that Linux takes for a network device (`dev_valid_name`: 1 to 15 bytes, no `/`, `:` or white space).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceName(String);
 
 impl InterfaceName {
