@@ -1,15 +1,27 @@
 //! The program's life: start among others, cycles, then the cleanup if it is wanted.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use common::{shutdown::Signals, version::version};
 
 use crate::{
     cli::Config,
     daemon::Keeper,
+    handover::{
+        announce::Announcement,
+        claim::{Claims, InstanceId, Kind, Rules},
+        kept::Kept,
+        living::living,
+        lock::Lock,
+    },
     reconcile::{Problems, Reconciler, Scope, ToRemove},
     status::Status,
+    wanted::Wanted,
 };
+
+/// How long another instance is waited for. With a cleanup after it, this is to fit into Kubernetes' usual grace
+/// period of 30 s.
+const LOCK_TIME: Duration = Duration::from_secs(10);
 
 /// Why the program ends with exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -43,28 +55,26 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
     );
     let mut reconciler =
         Reconciler::new(wanted.clone(), config.rules_backend, config.adopt, config.sync_interval.0);
+    let mut place = Place::announce(wanted);
     let status = Arc::new(Status::new());
     let cycles = if config.daemon {
         reconciler.listen();
-        let signal =
-            Keeper::new(&mut reconciler, Arc::clone(&status), config.sync_interval).keep(&mut signals).await;
+        let mut keeper = Keeper::new(&mut reconciler, Arc::clone(&status), config.sync_interval);
+        // Whoever is leaving takes nothing away between our first look and our announcement.
+        let lock = take_lock().await;
+        keeper.begin().await;
+        place.decided(wanted, keeper.rules_kind());
+        drop(lock);
+        let signal = keeper.keep(&mut signals).await;
         tracing::info!(signal, "stopping");
         status.stopping();
         Ok(())
     } else {
+        let _lock = take_lock().await;
         one_shot(&mut reconciler).await
     };
     // From here on signals are caught and not looked at: no half cleanup.
-    let cleanup = if config.cleanup {
-        tracing::info!("cleaning up");
-        let all = ToRemove { addresses: wanted.addresses.clone(), rules: wanted.rules.clone(), device: true };
-        reconciler.cleanup(&all).await.map_err(Failed::Cleanup)
-    } else {
-        Ok(())
-    };
-    if config.cleanup && cleanup.is_ok() {
-        tracing::info!("cleaned up, nothing of ours is left");
-    }
+    let cleanup = if config.cleanup { cleanup(&mut reconciler, wanted, place).await } else { Ok(()) };
     // Both are worth a line; the exit code is the same.
     if let (Err(first), Err(_)) = (&cycles, &cleanup) {
         tracing::error!("{first}");
@@ -80,4 +90,73 @@ async fn one_shot(reconciler: &mut Reconciler) -> Result<(), Failed> {
     }
     tracing::info!(changes = outcome.changes.sum(), "in place");
     Ok(())
+}
+
+/// Takes everything away that no other instance on this node wants.
+async fn cleanup(reconciler: &mut Reconciler, wanted: &Wanted, place: Place) -> Result<(), Failed> {
+    tracing::info!("cleaning up");
+    // Ours goes first: of two that leave at once, each would otherwise leave everything to the other.
+    let id = place.withdraw();
+    let _lock = take_lock().await;
+    let kept = match living(id) {
+        Ok(others) => Kept::of(&others),
+        Err(error) => {
+            tracing::warn!(%error, "leaving everything in place, since another instance may want it");
+            Kept::everything()
+        }
+    };
+    let going = ToRemove::all_but(&kept, wanted);
+    reconciler.cleanup(&going).await.map_err(Failed::Cleanup)?;
+    if kept.is_nothing() {
+        tracing::info!("cleaned up, nothing of ours is left");
+    } else {
+        let (addresses, rules) = (going.addresses.len(), going.rules.len());
+        tracing::info!(
+            addresses,
+            rules,
+            "cleaned up; the rest is another instance's on this node, and stays"
+        );
+    }
+    Ok(())
+}
+
+/// Our place among the instances on this node.
+#[derive(Debug)]
+struct Place(Option<Announcement>);
+
+impl Place {
+    fn announce(wanted: &Wanted) -> Self {
+        let rules = if wanted.rules.is_empty() { Rules::None } else { Rules::Undecided };
+        Self(
+            Announcement::publish(&claims(wanted, rules))
+                .inspect_err(|error| tracing::warn!(%error, "going on without"))
+                .ok(),
+        )
+    }
+
+    /// It is known now where the rules are kept.
+    fn decided(&mut self, wanted: &Wanted, kind: Option<Kind>) {
+        if let (Some(announcement), Some(kind)) = (&mut self.0, kind)
+            && !wanted.rules.is_empty()
+            && let Err(error) = announcement.replace(&claims(wanted, Rules::In(kind)))
+        {
+            tracing::warn!(%error, "going on without");
+        }
+    }
+
+    fn withdraw(self) -> InstanceId {
+        self.0.map_or_else(InstanceId::random, Announcement::withdraw)
+    }
+}
+
+fn claims(wanted: &Wanted, rules: Rules) -> Claims {
+    let addresses = wanted.addresses.iter().copied().collect();
+    Claims { interface: wanted.interface.clone(), addresses, port: wanted.port, rules }
+}
+
+async fn take_lock() -> Option<Lock> {
+    Lock::take(LOCK_TIME)
+        .await
+        .inspect_err(|error| tracing::warn!(%error, "going on without the lock between instances"))
+        .ok()
 }

@@ -11,6 +11,7 @@ use tokio::time::sleep_until;
 use crate::{
     backoff::Backoff,
     contention::Bucket,
+    handover::claim::Kind,
     reconcile::{Outcome, Reconciler, Scope},
     status::Status,
 };
@@ -31,6 +32,8 @@ pub struct Keeper<'a> {
     reconciler: &'a mut Reconciler,
     status: Arc<Status>,
     interval: GoDuration,
+    /// The next cycle, if nothing happens before.
+    next: Instant,
     backoff: Backoff,
     /// Cycles in a row that failed.
     failures: u32,
@@ -52,6 +55,7 @@ impl<'a> Keeper<'a> {
             reconciler,
             status,
             interval,
+            next: Instant::now(),
             backoff: Backoff::new(interval.0),
             failures: 0,
             settled: false,
@@ -61,16 +65,26 @@ impl<'a> Keeper<'a> {
         }
     }
 
+    /// The first cycle.
+    pub async fn begin(&mut self) {
+        self.next = Instant::now() + self.cycle(Scope::ALL, None).await;
+    }
+
+    /// The kind of backend that keeps the rules, once it is known.
+    #[must_use]
+    pub fn rules_kind(&self) -> Option<Kind> {
+        self.reconciler.rules().kind()
+    }
+
     /// Runs cycles until a signal comes, and returns its name. A cycle that runs is never cut: a program started by it
     /// would go on by itself.
     pub async fn keep(&mut self, signals: &mut Signals) -> &'static str {
-        let mut next = Instant::now();
         loop {
             let woken = tokio::select! {
                 biased;
                 signal = signals.next() => return signal,
                 // Before events: however many there are, polling goes on.
-                () = sleep_until(next.into()) => None,
+                () = sleep_until(self.next.into()) => None,
                 dirt = self.reconciler.dirt() => Some(dirt),
             };
             let event = woken.map(|_| Instant::now());
@@ -82,13 +96,13 @@ impl<'a> Keeper<'a> {
                 woken.filter(|_| self.failures == 0 && self.broken_since.is_none()).unwrap_or(Scope::ALL);
             let wait = self.cycle(scope, event).await;
             if scope == Scope::ALL || wait < self.interval.0 {
-                next = Instant::now() + wait;
+                self.next = Instant::now() + wait;
             }
         }
     }
 
     /// One cycle, and how long to wait for the next if nothing happens meanwhile.
-    pub async fn cycle(&mut self, scope: Scope, event: Option<Instant>) -> Duration {
+    async fn cycle(&mut self, scope: Scope, event: Option<Instant>) -> Duration {
         let began = Instant::now();
         let outcome = self.reconciler.cycle(scope).await;
         let now = Instant::now();

@@ -20,6 +20,7 @@ pub mod backoff;
 pub mod cli;
 pub mod contention;
 pub mod daemon;
+pub mod handover;
 pub mod metrics;
 pub mod netlink;
 pub mod plan;

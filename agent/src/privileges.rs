@@ -25,11 +25,10 @@ pub fn needed(with_rules: bool, choice: Choice) -> CapsHashSet {
 ///
 /// The bounding set can be narrowed with CAP_SETPCAP only. Without it that set is as small as who started the program
 /// made it.
-#[must_use]
 pub fn drop_all_but(kept: &CapsHashSet) {
-    let mut failures = Vec::new();
-    let mut tell =
-        |what: &str, error: &dyn std::fmt::Display| failures.push(format!("cannot {what}: {error}"));
+    let tell = |what: &str, error: &dyn std::fmt::Display| {
+        tracing::warn!("running with more privileges than needed: cannot {what}: {error}");
+    };
     if let Err(error) = nix::sys::prctl::set_no_new_privs() {
         tell("set no_new_privs", &error);
     }

@@ -45,7 +45,7 @@ impl Status {
     }
 
     /// Takes note of one cycle.
-    pub fn cycle(&self, outcome: &Outcome, took: Duration, reconciler: &mut Reconciler) {
+    pub fn cycle(&self, outcome: &Outcome, took: Duration, reconciler: &Reconciler) {
         let (desired, observed) = (reconciler.desired(), reconciler.observed());
         self.metrics.cycle(outcome, took, desired, observed);
         self.metrics.contended(reconciler.contended());

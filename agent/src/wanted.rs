@@ -18,6 +18,8 @@ pub struct Wanted {
     pub interface: InterfaceName,
     /// At least one, each once.
     pub addresses: Vec<LocalAddress>,
+    /// The port that the proxy listens on, and that the rules are for.
+    pub port: NonZeroU16,
     /// In the order in which they are to stand in their chains; empty without `--setup-iptables`.
     pub rules: Vec<Rule>,
 }
@@ -36,7 +38,7 @@ impl Wanted {
         } else {
             Vec::new()
         };
-        Self { interface, addresses, rules }
+        Self { interface, addresses, port, rules }
     }
 }
 
@@ -95,7 +97,7 @@ impl FromStr for LocalAddress {
 }
 
 /// A name that Linux takes for a network device (`dev_valid_name`: 1 to 15 bytes, no `/`, `:` or white space).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceName(String);
 
 impl InterfaceName {

@@ -3,9 +3,10 @@
 use super::{Outcome, Problems, Reconciler};
 use crate::{
     address::AddressError,
+    handover::{claim::Kind, kept::Kept},
     plan::{self, AddressChange},
     rules::Rule,
-    wanted::LocalAddress,
+    wanted::{LocalAddress, Wanted},
 };
 
 /// What a cleanup is to take away: all of ours, but for what another instance on this node wants.
@@ -13,10 +14,28 @@ use crate::{
 pub struct ToRemove {
     /// Addresses.
     pub addresses: Vec<LocalAddress>,
-    /// Rules.
+    /// Rules of iptables.
     pub rules: Vec<Rule>,
+    /// The table of the nftables backend.
+    pub table: bool,
     /// The device, if it has our mark.
     pub device: bool,
+}
+
+impl ToRemove {
+    /// All of `wanted` but what is `kept`.
+    #[must_use]
+    pub fn all_but(kept: &Kept, wanted: &Wanted) -> Self {
+        let goes = |address: &LocalAddress| !kept.wants_address(&wanted.interface, *address);
+        let rule_goes = |rule: &Rule| !kept.wants_rules(rule.address(), wanted.port, Kind::Iptables);
+        let all_addresses = wanted.addresses.iter().copied().collect();
+        Self {
+            addresses: wanted.addresses.iter().copied().filter(goes).collect(),
+            rules: wanted.rules.iter().copied().filter(rule_goes).collect(),
+            table: !wanted.rules.is_empty() && !kept.wants_table(&all_addresses, wanted.port),
+            device: !kept.wants_device(&wanted.interface),
+        }
+    }
 }
 
 impl Reconciler {
@@ -29,8 +48,8 @@ impl Reconciler {
         if let Err(error) = self.addresses_down(going, &mut outcome).await {
             outcome.problems.add(error);
         }
-        if !going.rules.is_empty()
-            && let Err(errors) = self.rules.delete_all(&going.rules).await
+        if (going.table || !going.rules.is_empty())
+            && let Err(errors) = self.rules.delete_all(&going.rules, going.table).await
         {
             errors.into_iter().for_each(|error| outcome.problems.add(error));
         }
@@ -43,7 +62,7 @@ impl Reconciler {
             Err(AddressError::NoInterface(_)) => return Ok(()),
             link => link?,
         };
-        let wanted = crate::wanted::Wanted { addresses: going.addresses.clone(), ..self.wanted.clone() };
+        let wanted = Wanted { addresses: going.addresses.clone(), ..self.wanted.clone() };
         let present = self.netlink.addresses(Some(link)).await?;
         let (adopt, added) = (self.adopt, self.added.clone());
         let ours = |address| adopt || added.contains(&address);

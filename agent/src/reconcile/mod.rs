@@ -150,8 +150,9 @@ impl Reconciler {
     }
 
     /// How the rules are kept.
-    pub fn rules(&mut self) -> &mut Rules {
-        &mut self.rules
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// What was seen to be in place when it was last looked at.

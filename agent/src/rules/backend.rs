@@ -10,6 +10,7 @@ use super::{
     tracker::Tracker,
 };
 use crate::{
+    handover::claim::Kind,
     netlink::{
         events::Event,
         nft::{Nft, NftError},
@@ -22,15 +23,6 @@ use crate::{
 enum Backend {
     Iptables(Iptables),
     Nftables(Nftables),
-}
-
-/// The kind of a backend: rules of one kind are no use to an instance with another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// The iptables programs.
-    Iptables,
-    /// A table of our own.
-    Nftables,
 }
 
 /// What a look at the rules found.
@@ -203,36 +195,30 @@ impl Rules {
         errors
     }
 
-    /// Takes `rules` away, all or those that nobody else wants; with nftables, all or none of them. With a backend
-    /// chosen by itself, what another choice left goes too.
+    /// Takes `rules` away with iptables, and with `table` the table of the nftables backend. With a backend chosen by
+    /// itself, what another choice left goes too.
     ///
     /// # Errors
     /// All that went wrong, if any of them is left or could not be looked for.
-    pub async fn delete_all(&mut self, rules: &[Rule]) -> Result<(), Vec<RulesError>> {
-        if rules.is_empty() {
-            return Ok(());
-        }
+    pub async fn delete_all(&mut self, rules: &[Rule], table: bool) -> Result<(), Vec<RulesError>> {
         self.choose().await.map_err(|error| vec![error])?;
         self.tracker.forget();
         let everywhere = self.choice == Choice::Auto;
-        let mut errors = Vec::new();
-        match &mut self.backend {
-            Some(Backend::Iptables(iptables)) => {
+        let (mut errors, mut table_goes) = (Vec::new(), table);
+        if let Some(Backend::Iptables(iptables)) = &mut self.backend {
+            if !rules.is_empty() {
                 errors.extend(iptables.delete_all(rules, everywhere).await.err().into_iter().flatten());
-                if everywhere {
-                    self.delete_table(&Nftables::new(&self.wanted), &mut errors);
-                }
             }
-            Some(Backend::Nftables(nftables)) => {
-                let nftables = nftables.clone();
-                self.delete_table(&nftables, &mut errors);
-            }
-            None => {}
+            table_goes &= everywhere;
+        }
+        if table_goes {
+            self.delete_table(&mut errors);
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn delete_table(&mut self, nftables: &Nftables, errors: &mut Vec<RulesError>) {
+    fn delete_table(&mut self, errors: &mut Vec<RulesError>) {
+        let nftables = Nftables::new(&self.wanted);
         match self.on_nft(|nft| if nftables.exists(nft)? { nftables.delete(nft) } else { Ok(false) }) {
             Ok(true) => tracing::info!(table = nftables.table(), "table deleted"),
             Ok(false) => {}

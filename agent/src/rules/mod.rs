@@ -97,6 +97,12 @@ pub fn for_address(address: LocalAddress, port: NonZeroU16) -> [Rule; 5] {
 }
 
 impl Rule {
+    /// The address that it is for.
+    #[must_use]
+    pub fn address(&self) -> LocalAddress {
+        self.address
+    }
+
     /// The address family of the tables it belongs into.
     #[must_use]
     pub fn family(&self) -> Family {

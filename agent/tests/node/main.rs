@@ -7,5 +7,6 @@ mod cli;
 mod events;
 mod faults;
 mod fixture;
+mod handover;
 mod lifecycle;
 mod privileges;
