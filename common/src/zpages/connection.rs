@@ -10,6 +10,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     task::JoinSet,
 };
 
@@ -39,18 +40,37 @@ pub(super) const LIMITS: Limits = Limits {
     head_bytes: 16 * 1024,
 };
 
-/// Serves what `next` accepts, for as long as it is polled; when it is dropped, all connections end.
-pub(super) async fn accept<S>(
-    next: impl AsyncFn() -> io::Result<S>,
-    router: Router,
-    limits: Limits,
-) -> Infallible
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+/// What both kinds of listeners do.
+pub(super) trait Listener {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        // Answers are small and complete: never hold them back. A socket that refuses this is about to fail anyway.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// Serves whoever connects, for as long as it is polled; when it is dropped, all connections end.
+pub(super) async fn accept(listener: impl Listener, router: Router, limits: Limits) -> Infallible {
     let mut connections = JoinSet::new();
     loop {
-        let accepted = next().await;
+        let accepted = listener.accept().await;
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok(stream) if connections.len() < limits.connections => {

@@ -1,6 +1,6 @@
 //! Listeners that come to be, sooner or later.
 
-use std::{convert::Infallible, fmt::Display, io, path::Path, time::Duration};
+use std::{convert::Infallible, fmt::Display, io, path::PathBuf, time::Duration};
 
 use axum::Router;
 
@@ -19,29 +19,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// rolling update another instance may have the port, and a node's address may come later than the program. The log
 /// has one line when that begins, and one as always when the pages are served.
 pub async fn serve_tcp(address: HostPort, router: Router) -> Infallible {
-    let bind = async || address.bind().await.map_err(|error| format!("{error}{}", hint(&error)));
+    let bind = || async { address.bind().await.map_err(|error| format!("{error}{}", hint(&error))) };
     let listener = patiently(&address, FIRST_PAUSE, bind).await;
     // With port 0 this says which one it is.
     if let Ok(address) = listener.local_addr() {
         tracing::info!(%address, "health pages are served");
     }
-    let next = async || {
-        let (stream, _) = listener.accept().await?;
-        // Answers are small and complete: never hold them back. A socket that refuses this is about to fail anyway.
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
-    };
-    accept(next, router, LIMITS).await
+    accept(listener, router, LIMITS).await
 }
 
 /// Serves the pages on a Unix socket, for as long as it is polled. Only processes of the same user get in.
 ///
 /// A socket that is there already is replaced, whether its process is dead or alive. What can't be done is tried
 /// again, as [`serve_tcp`] does.
-pub async fn serve_unix(path: &Path, router: Router) -> Infallible {
-    let listener = patiently(&path.display(), FIRST_PAUSE, async || unix::bind(path).await).await;
+pub async fn serve_unix(path: PathBuf, router: Router) -> Infallible {
+    let listener = patiently(&path.display(), FIRST_PAUSE, || unix::bind(&path)).await;
     tracing::info!(path = %path.display(), "health pages are served");
-    accept(async || listener.accept().await.map(|(stream, _)| stream), router, LIMITS).await
+    accept(listener, router, LIMITS).await
 }
 
 /// What a person can do about it.
@@ -57,11 +51,11 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// Binds until it works. `place` is for the log.
-pub(super) async fn patiently<L, E: Display>(
-    place: &impl Display,
-    first_pause: Duration,
-    bind: impl AsyncFn() -> Result<L, E>,
-) -> L {
+pub(super) async fn patiently<L, E, F>(place: &impl Display, first_pause: Duration, bind: impl Fn() -> F) -> L
+where
+    E: Display,
+    F: Future<Output = Result<L, E>>,
+{
     let mut pause = first_pause;
     let mut failed = false;
     loop {

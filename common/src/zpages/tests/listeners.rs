@@ -32,7 +32,7 @@ fn what_fails_is_tried_for_ever_more_and_more_slowly() {
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let pauses = runtime.block_on(async {
         let tries = Mutex::new(Vec::new());
-        patiently(&"x", Duration::from_secs(1), async || {
+        patiently(&"x", Duration::from_secs(1), || async {
             let mut tries = tries.lock().unwrap();
             tries.push(tokio::time::Instant::now());
             if tries.len() < 8 { Err("no") } else { Ok(()) }
@@ -48,7 +48,8 @@ fn what_fails_is_tried_for_ever_more_and_more_slowly() {
 fn an_address_that_is_not_here_is_no_reason_to_end() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let serving = serve_tcp("192.0.2.1:0".parse().unwrap(), pages(&Arc::new(Fake::default())));
+        let serving =
+            tokio::spawn(serve_tcp("192.0.2.1:0".parse().unwrap(), pages(&Arc::new(Fake::default()))));
         assert!(tokio::time::timeout(Duration::from_millis(1200), serving).await.is_err());
     });
 }
@@ -56,7 +57,8 @@ fn an_address_that_is_not_here_is_no_reason_to_end() {
 fn serve_at(path: &Path, name: &'static str) {
     let subject = Arc::new(Fake { checks: Mutex::new(vec![Check::ok(name, "")]), ..Fake::default() });
     let (path, pages) = (path.to_owned(), pages(&subject));
-    in_background(move || async move { serve_unix(&path, pages).await });
+    // Spawned, as programs do.
+    in_background(move || async move { tokio::spawn(serve_unix(path, pages)).await });
 }
 
 fn answers(path: &Path, name: &str) -> bool {

@@ -64,7 +64,7 @@ fn on_tcp(subject: &Arc<Fake>, limits: Limits) -> SocketAddr {
     in_background(async move || {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         tell.send(listener.local_addr().unwrap()).unwrap();
-        accept(async || listener.accept().await.map(|(stream, _)| stream), pages, limits).await
+        accept(listener, pages, limits).await
     });
     told.recv().unwrap()
 }
@@ -76,7 +76,7 @@ fn on_unix(path: &Path, subject: &Arc<Fake>, limits: Limits) {
     in_background(async move || {
         let listener = unix::bind(&path).await.unwrap();
         tell.send(()).unwrap();
-        accept(async || listener.accept().await.map(|(stream, _)| stream), pages, limits).await
+        accept(listener, pages, limits).await
     });
     told.recv().unwrap();
 }
