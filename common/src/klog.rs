@@ -103,7 +103,8 @@ impl Visit for Fields {
     }
 }
 
-fn push_printable(out: &mut String, text: &str) {
+/// Adds a text with its control characters escaped, so that it stays on one line.
+pub(crate) fn push_printable(out: &mut String, text: &str) {
     for c in text.chars() {
         if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
     }

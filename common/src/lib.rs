@@ -2,17 +2,23 @@
 //!
 //! - [`flags`]: command lines as Go programs have them (pflag), and the environment beside them.
 //! - [`duration`]: Go durations, read and printed.
+//! - [`listen`]: `host:port`, and a TCP listener there.
 //! - [`logging`]: the klog flags, mapped onto `tracing`.
 //! - [`klog`]: the text form of a log line.
 //! - [`shutdown`]: SIGTERM and SIGINT.
+//! - [`sparing`]: log lines that somebody else can cause, kept few.
 //! - [`version`]: what `--version` says.
+//! - [`zpages`]: `/livez`, `/readyz`, `/metrics`, `/statusz`, `/flagz`, and a probe for them.
 //!
 //! Nothing in here knows about nodes, Pods or Kubernetes.
 
 pub mod duration;
 pub mod flags;
 pub mod klog;
+pub mod listen;
 pub mod logfile;
 pub mod logging;
 pub mod shutdown;
+pub mod sparing;
 pub mod version;
+pub mod zpages;

@@ -6,7 +6,9 @@ use clap::{ArgMatches, Command, parser::ValueSource};
 use common::{
     duration::GoDuration,
     flags::{self, Program, Stop, boolean, string, value},
+    listen::{self, HostPort},
     logging::{self, LogConfig},
+    zpages::Flagz,
 };
 
 use crate::{certificates::Files, env::Injection, fqdn::Fqdn};
@@ -26,12 +28,14 @@ pub struct Config {
     pub host: String,
     /// 0 for any that is free.
     pub port: u16,
-    /// Host and port of the health port, if there is to be one.
-    pub health_address: Option<(String, u16)>,
+    /// Where the health port is, if there is to be one.
+    pub health_address: Option<HostPort>,
     /// Longest body, in bytes.
     pub max_request_bytes: usize,
     /// How long to go on serving after a signal.
     pub shutdown_delay: GoDuration,
+    /// All flags, for `/flagz`.
+    pub flagz: Flagz,
     /// The log.
     pub log: LogConfig,
 }
@@ -68,8 +72,8 @@ fn command() -> Command {
             value(
                 "health-bind-address",
                 "string",
-                parse_address,
-                "[optional] health-bind-address is the address of /livez and /readyz, in plain HTTP. Empty turns it off.",
+                listen::parse_optional,
+                "[optional] health-bind-address is the address of /livez, /readyz, /metrics, /statusz and /flagz, in plain HTTP. Empty turns it off.",
             )
             .default_value(":9440"),
             string("host", "[optional] host is the address that the server will listen on. Defaults to \"\" - all addresses.")
@@ -102,21 +106,6 @@ fn parse_size(text: &str) -> Result<usize, &'static str> {
 
 fn parse_duration(text: &str) -> Result<GoDuration, String> {
     text.parse().map_err(|error: common::duration::NotADuration| error.to_string())
-}
-
-/// Go's `host:port`; an empty text is no address.
-fn parse_address(text: &str) -> Result<Option<(String, u16)>, &'static str> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    const WRONG: &str = "not host:port; write :9440, 127.0.0.1:9440 or [::1]:9440, or nothing to turn it off";
-    let (host, port) = text.rsplit_once(':').ok_or(WRONG)?;
-    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    // Without brackets the colons of an IPv6 address are ambiguous.
-    if in_brackets.is_none() && host.contains(':') {
-        return Err(WRONG);
-    }
-    Ok(Some((in_brackets.unwrap_or(host).to_owned(), port.parse().map_err(|_| WRONG)?)))
 }
 
 impl Config {
@@ -161,14 +150,12 @@ impl Config {
             certificates,
             host: text("host"),
             port: *matches.get_one("port").ok_or_else(|| missing("port"))?,
-            health_address: matches
-                .get_one::<Option<(String, u16)>>("health-bind-address")
-                .cloned()
-                .flatten(),
+            health_address: matches.get_one::<Option<HostPort>>("health-bind-address").cloned().flatten(),
             max_request_bytes: *matches
                 .get_one("max-request-bytes")
                 .ok_or_else(|| missing("max-request-bytes"))?,
             shutdown_delay: *matches.get_one("shutdown-delay").ok_or_else(|| missing("shutdown-delay"))?,
+            flagz: Flagz::new(&command(), matches),
             log: LogConfig::from_matches(
                 PROGRAM.name,
                 matches,
@@ -192,7 +179,7 @@ mod tests {
         let config = config(&["--apiserver-fqdn=foo.bar."]).unwrap();
         assert_eq!((config.host.as_str(), config.port), ("", 9443));
         assert_eq!(config.certificates, CertificateSource::InMemory);
-        assert_eq!(config.health_address, Some((String::new(), 9440)));
+        assert_eq!(config.health_address, Some(":9440".parse().unwrap()));
         assert_eq!(config.max_request_bytes, 16 * 1024 * 1024);
         assert_eq!(config.shutdown_delay.to_string(), "5s");
         assert_eq!(config.injection.variables.len(), 1);
@@ -210,23 +197,6 @@ mod tests {
         let CertificateSource::Files(files) = config.certificates else { panic!("no files") };
         assert_eq!(files.to_string(), "/c/tls.crt and /c/tls.key and /c/ca.crt");
         assert_eq!(config.injection.variables.len(), 2);
-    }
-
-    #[test]
-    fn addresses_are_written_as_in_go() {
-        for (text, address) in [
-            (":9440", Some(("", 9440))),
-            ("127.0.0.1:0", Some(("127.0.0.1", 0))),
-            ("[::1]:9440", Some(("::1", 9440))),
-            ("localhost:1", Some(("localhost", 1))),
-            ("", None),
-        ] {
-            let address = address.map(|(host, port): (&str, u16)| (host.to_owned(), port));
-            assert_eq!(parse_address(text), Ok(address), "{text}");
-        }
-        for text in ["9440", "::1", "::1:9440", ":x", "host:", "host:70000"] {
-            assert!(parse_address(text).is_err(), "{text}");
-        }
     }
 
     #[test]

@@ -1,34 +1,32 @@
-//! `/livez` and `/readyz`, in the manner of Kubernetes' own components.
-//!
-//! Source: <https://kubernetes.io/docs/reference/using-api/health-checks/>.
+//! What the health port tells: see [`common::zpages`].
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-use axum::{
-    Router,
-    extract::{Query, State},
-    http::StatusCode,
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::Router;
+use common::zpages::{self, Check, Flagz, Subject};
+use prometheus_client::registry::Registry;
 
-use crate::certificates::Certificates;
+use crate::{certificates::Certificates, cli::PROGRAM};
 
-/// What the probes are answered from.
+/// What all metrics' names start with.
+const METRICS_PREFIX: &str = "apiserver_proxy_pod_webhook";
+
+/// What the health port is answered from.
 #[derive(Debug)]
 pub struct Health {
     serving: AtomicBool,
     certificates: Arc<Certificates>,
+    registry: Registry,
 }
 
 impl Health {
     /// Not ready yet.
     #[must_use]
     pub fn new(certificates: Arc<Certificates>) -> Self {
-        Self { serving: AtomicBool::new(false), certificates }
+        Self { serving: AtomicBool::new(false), certificates, registry: zpages::registry(METRICS_PREFIX) }
     }
 
     /// Ready from now on, or not any more.
@@ -41,36 +39,35 @@ impl Health {
     pub fn is_serving(&self) -> bool {
         self.serving.load(Ordering::Acquire)
     }
+}
 
-    /// All checks, one a line, and whether the server is ready. A certificate that could not be replaced is
-    /// told here and does not make it unready: the last good one works.
-    fn report(&self) -> (bool, String) {
-        let ready = self.is_serving();
-        let serving = if ready { "[+]serving ok" } else { "[-]serving failed: starting or shutting down" };
+impl Subject for Health {
+    /// A certificate that could not be replaced is told and does not make the server unready: the last good one
+    /// works.
+    fn checks(&self) -> Vec<Check> {
+        let serving = match self.is_serving() {
+            true => Check::ok("serving", ""),
+            false => Check::failed("serving", "starting or shutting down"),
+        };
         let (identity, problem) = self.certificates.describe();
         let certificate = match problem {
-            None => format!("[+]certificate ok: {identity}"),
-            Some(problem) => format!("[!]certificate: {identity}; {problem}"),
+            None => Check::ok("certificate", identity.to_string()),
+            Some(problem) => Check::note("certificate", format!("{identity}; {problem}")),
         };
-        let verdict = if ready { "readyz check passed" } else { "readyz check failed" };
-        (ready, format!("{serving}\n{certificate}\n{verdict}\n"))
+        vec![serving, certificate]
+    }
+
+    fn metrics(&self) -> String {
+        zpages::encode(&self.registry)
+    }
+
+    fn status(&self) -> Vec<(&'static str, String)> {
+        let (identity, _) = self.certificates.describe();
+        vec![("Certificate", identity.to_string())]
     }
 }
 
 /// The paths of the health port.
-pub fn router(health: Arc<Health>) -> Router {
-    Router::new().route("/livez", get(|| async { "ok" })).route("/readyz", get(readyz)).with_state(health)
-}
-
-#[derive(serde::Deserialize)]
-struct Detail {
-    verbose: Option<String>,
-}
-
-async fn readyz(State(health): State<Arc<Health>>, Query(detail): Query<Detail>) -> Response {
-    match (health.report(), detail.verbose) {
-        ((true, _), None) => "ok".into_response(),
-        ((true, report), Some(_)) => report.into_response(),
-        ((false, report), _) => (StatusCode::SERVICE_UNAVAILABLE, report).into_response(),
-    }
+pub fn router(health: Arc<Health>, flagz: &Flagz) -> Router {
+    zpages::router(PROGRAM.name, flagz, health)
 }

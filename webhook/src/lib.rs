@@ -21,6 +21,5 @@ pub mod json;
 pub mod review;
 pub mod self_signed;
 pub mod server;
-pub mod sparing;
 pub mod status;
 pub mod tls;

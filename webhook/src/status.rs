@@ -8,9 +8,10 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use common::sparing::Sparing;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
-use crate::{json::brief, sparing::Sparing};
+use crate::json::brief;
 
 /// A refused HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]

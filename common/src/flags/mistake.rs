@@ -2,9 +2,12 @@
 
 use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    Arg, Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
-use super::{Program, variable};
+use super::{Program, REDACTED, is_secret, variable};
 
 /// The argument that a validation error is about, as `--flag=value`.
 pub(super) fn argument_of(error: &clap::Error) -> Option<OsString> {
@@ -28,10 +31,16 @@ fn long_name(shown: &str) -> String {
 }
 
 /// One line for a mistake, in pflag's words where it has them.
-pub(super) fn explain(program: Program, error: &clap::Error) -> String {
+pub(super) fn explain(program: Program, command: &Command, error: &clap::Error) -> String {
     let flag = context(error, ContextKind::InvalidArg).map(|shown| long_name(&shown)).unwrap_or_default();
     let given = context(error, ContextKind::InvalidValue).unwrap_or_default();
     let why = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    let secret = |arg: &Arg| is_secret(arg) && arg.get_long() == flag.strip_prefix("--");
+    // The parser's own words may hold the value too.
+    let (given, why) = match command.get_arguments().any(secret) && !given.is_empty() {
+        true => (REDACTED.to_owned(), String::new()),
+        false => (given, why),
+    };
     match error.kind() {
         ErrorKind::UnknownArgument if flag.starts_with('-') && !flag.starts_with("--") => {
             format!("unknown flag: {flag}; flags are written with two dashes, see {} --help", program.name)

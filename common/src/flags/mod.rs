@@ -95,6 +95,21 @@ pub fn boolean(name: &'static str, default: bool, help: &'static str) -> Arg {
         .default_value(if default { "true" } else { "false" })
 }
 
+/// Marks a flag whose value nobody is to see: neither `/flagz` nor an error message has it.
+#[must_use]
+pub fn secret(arg: Arg) -> Arg {
+    // clap's own word for it; `--help` shows no values of the environment anyway.
+    arg.hide_env_values(true)
+}
+
+/// Whether [`secret`] marked it.
+pub(crate) fn is_secret(arg: &Arg) -> bool {
+    arg.is_hide_env_values_set()
+}
+
+/// What is shown in the place of a secret.
+pub(crate) const REDACTED: &str = "REDACTED";
+
 fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
@@ -141,7 +156,7 @@ where
     let from_env = environment(program, &command, &args, env);
     let with_env = from_env.iter().map(|(_, arg)| arg.clone()).chain(args);
     command.clone().try_get_matches_from(with_env).map_err(|error| {
-        let mistake = explain(program, &error);
+        let mistake = explain(program, &command, &error);
         let named = argument_of(&error).unwrap_or_default();
         match from_env.iter().find(|(_, arg)| *arg == named) {
             Some((variable, _)) => Stop::Mistake(format!("{mistake} (set by {variable})")),

@@ -130,3 +130,17 @@ Every flag can also be set by environment: --some-name as ASP_PROG_SOME_NAME.",
     assert_eq!(text, expected);
     assert_eq!(run_env(&["--version"], &[]).unwrap_err(), Stop::Asked(format!("prog {}", version())));
 }
+
+#[test]
+fn secrets_are_in_no_error_message() {
+    let command = || {
+        let parse = |text: &str| Err::<u8, _>(format!("{text:?} is none"));
+        Command::new("prog")
+            .args([secret(value("token", "string", parse, "")), value("open", "string", parse, "")])
+    };
+    let run =
+        |arg: &str| parse_with_env(PROGRAM, command(), ["prog".into(), arg.into()], |_| None).unwrap_err();
+    let stop = |text: &str| Stop::Mistake(text.to_owned());
+    assert_eq!(run("--token=hunter2"), stop(r#"invalid argument "REDACTED" for "--token" flag"#));
+    assert_eq!(run("--open=x"), stop(r#"invalid argument "x" for "--open" flag: "x" is none"#));
+}

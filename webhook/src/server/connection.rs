@@ -15,6 +15,7 @@ use axum::{
     body::Body,
     http::{HeaderValue, Request, Response, header},
 };
+use common::sparing::Sparing;
 use hyper::{body::Incoming, server::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
@@ -26,7 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::{Phase, stage::Stage};
-use crate::{certificates::Certificates, handler::Peer, sparing::Sparing};
+use crate::{certificates::Certificates, handler::Peer};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);

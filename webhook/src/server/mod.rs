@@ -10,7 +10,7 @@ mod stage;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use common::{duration::GoDuration, shutdown::Signals, version::version};
+use common::{duration::GoDuration, listen::HostPort, shutdown::Signals, version::version, zpages::Flagz};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use self::{
@@ -36,6 +36,7 @@ pub struct Server {
     certificates: Arc<Certificates>,
     authority: Option<Authority>,
     health: Arc<Health>,
+    flagz: Flagz,
     settings: handler::Settings,
     shutdown_delay: GoDuration,
 }
@@ -58,16 +59,26 @@ impl Server {
             }
         };
         let certificates = Arc::new(certificates);
-        let webhook = listen::bind(&config.host, config.port, "--host and --port").await?;
+        let address = HostPort { host: config.host, port: config.port };
+        let webhook = listen::bind(&address, "--host and --port").await?;
         let health_listener = match &config.health_address {
             None => None,
-            Some((host, port)) => Some(listen::bind(host, *port, "--health-bind-address").await?),
+            Some(address) => Some(listen::bind(address, "--health-bind-address").await?),
         };
         let health = Arc::new(Health::new(Arc::clone(&certificates)));
         let settings =
             handler::Settings { injection: config.injection, max_request_bytes: config.max_request_bytes };
         let shutdown_delay = config.shutdown_delay;
-        Ok(Self { webhook, health_listener, certificates, authority, health, settings, shutdown_delay })
+        Ok(Self {
+            webhook,
+            health_listener,
+            certificates,
+            authority,
+            health,
+            flagz: config.flagz,
+            settings,
+            shutdown_delay,
+        })
     }
 
     /// The CA of the certificate that was made in memory, if one was.
@@ -111,7 +122,7 @@ impl Server {
         };
         let mut tasks = vec![spawn("the webhook listener", listen::accept(self.webhook, webhook))];
         if let Some(listener) = self.health_listener {
-            let router = health::router(Arc::clone(&self.health));
+            let router = health::router(Arc::clone(&self.health), &self.flagz);
             let service = Service { certificates: None, router, stage: health_stage };
             tasks.push(spawn("the health listener", listen::accept(listener, service)));
         }

@@ -129,3 +129,22 @@ fn probes() {
     );
     assert_eq!(serving.health("/nothing").status, 404);
 }
+
+#[test]
+fn pages_for_a_person_and_a_scraper() {
+    let serving = serve(&["--shutdown-delay=90s"]);
+    let metrics = serving.health("/metrics").body;
+    assert!(metrics.contains("\napiserver_proxy_pod_webhook_build_info{version=\"v"), "{metrics}");
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+    let statusz = serving.health("/statusz").body;
+    assert!(statusz.starts_with("\napiserver-proxy-pod-webhook statusz\nWarning: "), "{statusz}");
+    assert!(
+        statusz.contains("\nUp: 0 hr 0") && statusz.contains("\nCertificate: serial 01 until "),
+        "{statusz}"
+    );
+    let flagz = serving.health("/flagz").body;
+    assert!(flagz.starts_with("\napiserver-proxy-pod-webhook flags\nWarning: "), "{flagz}");
+    for flag in ["apiserver-fqdn=foo.bar.", "client-ca-name=", "port=0", "shutdown-delay=1m30s", "v=0"] {
+        assert!(flagz.lines().any(|line| line == flag), "{flag} is missing in: {flagz}");
+    }
+}
