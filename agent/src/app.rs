@@ -2,10 +2,14 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use common::{shutdown::Signals, version::version};
+use common::{
+    shutdown::Signals,
+    version::version,
+    zpages::{self, Subject},
+};
 
 use crate::{
-    cli::Config,
+    cli::{self, Config},
     daemon::Keeper,
     handover::{
         announce::Announcement,
@@ -56,9 +60,10 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
     let mut reconciler =
         Reconciler::new(wanted.clone(), config.rules_backend, config.adopt, config.sync_interval.0);
     let mut place = Place::announce(wanted);
-    let status = Arc::new(Status::new());
+    let status = Arc::new(Status::new(&wanted.interface));
     let cycles = if config.daemon {
         reconciler.listen();
+        serve(config, &status);
         let mut keeper = Keeper::new(&mut reconciler, Arc::clone(&status), config.sync_interval);
         // Whoever is leaving takes nothing away between our first look and our announcement.
         let lock = take_lock().await;
@@ -81,6 +86,17 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
         return cleanup;
     }
     cycles.and(cleanup)
+}
+
+/// Answers whoever asks how it goes, on the port and the socket that were asked for.
+fn serve(config: &Config, status: &Arc<Status>) {
+    let router = zpages::router(cli::PROGRAM.name, &config.flagz, Arc::clone(status) as Arc<dyn Subject>);
+    if let Some(address) = &config.health_address {
+        tokio::spawn(zpages::serve_tcp(address.clone(), router.clone()));
+    }
+    if let Some(path) = &config.probe_socket {
+        tokio::spawn(zpages::serve_unix(path.clone(), router));
+    }
 }
 
 async fn one_shot(reconciler: &mut Reconciler) -> Result<(), Failed> {

@@ -1,12 +1,14 @@
 //! Flags, and the configuration they make. Flags, words and defaults are those of the Go sidecar.
 
-use std::{ffi::OsString, num::NonZeroU16};
+use std::{ffi::OsString, num::NonZeroU16, path::PathBuf};
 
-use clap::{ArgMatches, Command, builder::PossibleValuesParser};
+use clap::{Arg, ArgMatches, Command, builder::PossibleValuesParser};
 use common::{
     duration::GoDuration,
-    flags::{self, Program, Stop, boolean, value},
+    flags::{self, Program, Stop, boolean, string, value},
+    listen::{self, HostPort},
     logging::{self, LogConfig},
+    zpages::Flagz,
 };
 
 use crate::{
@@ -36,6 +38,12 @@ pub struct Config {
     pub sync_interval: GoDuration,
     /// How rules are kept.
     pub rules_backend: Choice,
+    /// Where health pages are served over TCP.
+    pub health_address: Option<HostPort>,
+    /// Where they are served over a Unix socket.
+    pub probe_socket: Option<PathBuf>,
+    /// All flags, for `/flagz`.
+    pub flagz: Flagz,
     /// The log.
     pub log: LogConfig,
 }
@@ -53,6 +61,13 @@ fn command() -> Command {
                 false,
                 "[optional] indicates whether created interface and iptables should be removed on exit.",
             ),
+            value(
+                "health-bind-address",
+                "string",
+                listen::parse_optional,
+                "[optional] address of /livez, /readyz, /metrics, /statusz and /flagz, in plain HTTP, such as 127.0.0.1:9441. Empty turns it off.",
+            )
+            .default_value(""),
             boolean("daemon", true, "[optional] indicates if the sidecar should run as a daemon"),
             value(
                 "interface",
@@ -69,6 +84,7 @@ fn command() -> Command {
             )
             .action(clap::ArgAction::Append)
             .required(true),
+            probe_socket(),
             value("port", "string", parse_port, "[optional] port on which the proxy is listening.").default_value("443"),
             value(
                 "rules-backend",
@@ -83,6 +99,12 @@ fn command() -> Command {
         ])
         .args(logging::basic_flags())
         .args(logging::klog_flags())
+}
+
+/// Shared with `probe`.
+pub(crate) fn probe_socket() -> Arg {
+    string("probe-socket", "[optional] path of a Unix socket with the same pages, for `apiserver-proxy-sidecar probe ready` (or live), as an exec probe. Empty turns it off.")
+        .default_value("")
 }
 
 fn parse_addresses(text: &str) -> Result<Vec<LocalAddress>, String> {
@@ -140,6 +162,12 @@ impl Config {
             daemon: on("daemon"),
             sync_interval: *interval,
             rules_backend: backend.ok_or_else(|| missing("rules-backend"))?,
+            health_address: matches.get_one::<Option<HostPort>>("health-bind-address").cloned().flatten(),
+            probe_socket: matches
+                .get_one::<String>("probe-socket")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
+            flagz: Flagz::new(&command(), matches),
             log: LogConfig::from_matches(
                 PROGRAM.name,
                 matches,

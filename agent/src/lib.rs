@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod netlink;
 pub mod plan;
 pub mod privileges;
+pub mod probe;
 pub mod reconcile;
 pub mod rules;
 pub mod status;

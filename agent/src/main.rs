@@ -1,10 +1,25 @@
 //! `apiserver-proxy-sidecar`. See the library for the story.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
-use agent::{app, cli, privileges};
+use agent::{app, cli, privileges, probe};
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == probe::NAME) {
+        return match probe::run(args) {
+            // Whoever asked may have closed the pipe already.
+            Ok((true, report)) => {
+                let _ = writeln!(std::io::stdout(), "{}", report.trim_end());
+                ExitCode::SUCCESS
+            }
+            Ok((false, report)) => {
+                let _ = writeln!(std::io::stderr(), "{}", report.trim_end());
+                ExitCode::FAILURE
+            }
+            Err(stop) => ExitCode::from(stop.print()),
+        };
+    }
     let config = match cli::Config::from_command_line(std::env::args_os()) {
         Ok(config) => config,
         Err(stop) => return ExitCode::from(stop.print()),

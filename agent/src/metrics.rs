@@ -5,9 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use common::zpages;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
@@ -51,7 +52,7 @@ impl Metrics {
     /// All at nothing, but for the program's version and rules backend, which stay as they are.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix(PREFIX);
+        let mut registry = zpages::registry(PREFIX);
         let metrics = Self {
             cycles: Family::default(),
             cycle_seconds: Histogram::new(CYCLE_BUCKETS),
@@ -96,8 +97,6 @@ impl Metrics {
             "Addresses that a DNAT rule of the node leads to or takes over, so that connections fail",
             metrics.dnat_conflicts.clone(),
         );
-        let version = [("version", common::version::version())];
-        registry.register("build", "The program's version", Info::new(version));
         // A counter that is not there yet can't be alerted on.
         for result in ["success", "held", "error"] {
             let _ = metrics.cycles.get_or_create(&Result { result });
@@ -156,10 +155,7 @@ impl Metrics {
     /// All of it, in the text format of OpenMetrics.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing into a String does not fail.
-        let _ = encode(&mut text, &self.registry);
-        text
+        zpages::encode(&self.registry)
     }
 }
 

@@ -5,13 +5,16 @@ use std::{
     time::Duration,
 };
 
+use common::zpages::{Check, Subject};
+
 use crate::{
     metrics::Metrics,
     reconcile::{Counts, Outcome, Reconciler},
+    wanted::InterfaceName,
 };
 
 /// Shared between the cycles and those who ask.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Status {
     metrics: Metrics,
     state: Mutex<State>,
@@ -24,6 +27,7 @@ struct State {
     /// Why not.
     problem: String,
     stopping: bool,
+    interface: String,
     desired: Counts,
     observed: Counts,
     backend: String,
@@ -33,8 +37,9 @@ struct State {
 impl Status {
     /// Nothing is known yet, so nothing is in place.
     #[must_use]
-    pub fn new() -> Self {
-        let state = State { problem: "the first cycle has not ended yet".to_owned(), ..State::default() };
+    pub fn new(interface: &InterfaceName) -> Self {
+        let problem = "the first cycle has not ended yet".to_owned();
+        let state = State { problem, interface: interface.to_string(), ..State::default() };
         Self { metrics: Metrics::new(), state: Mutex::new(state) }
     }
 
@@ -81,5 +86,41 @@ impl Status {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subject for Status {
+    fn checks(&self) -> Vec<Check> {
+        let state = self.state();
+        let in_place = match (state.stopping, state.in_place) {
+            (true, _) => Check::failed("in-place", "the program is stopping"),
+            (false, true) => Check::ok("in-place", ""),
+            (false, false) => Check::failed("in-place", state.problem.clone()),
+        };
+        // Whether it hurts depends on who connects through what; so it is told, and nothing is taken out of service.
+        let conflicts = state.conflicts.iter().map(|conflict| Check::note("dnat-conflict", conflict.clone()));
+        std::iter::once(in_place).chain(conflicts).collect()
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
+    }
+
+    fn status(&self) -> Vec<(&'static str, String)> {
+        let state = self.state();
+        let of = |observed: usize, desired: usize| format!("{observed} of {desired}");
+        let last = match (state.in_place, state.problem.as_str()) {
+            (true, _) => "in place".to_owned(),
+            (false, problem) => format!("not in place: {problem}"),
+        };
+        let mut lines = vec![
+            ("Last cycle", last),
+            ("Interface", state.interface.clone()),
+            ("Addresses", of(state.observed.addresses, state.desired.addresses)),
+            ("Rules", of(state.observed.rules, state.desired.rules)),
+            ("Rules backend", state.backend.clone()),
+        ];
+        lines.extend(state.conflicts.iter().map(|conflict| ("DNAT conflict", conflict.clone())));
+        lines
     }
 }

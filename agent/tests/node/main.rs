@@ -8,5 +8,6 @@ mod events;
 mod faults;
 mod fixture;
 mod handover;
+mod health;
 mod lifecycle;
 mod privileges;
