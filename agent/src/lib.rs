@@ -16,6 +16,7 @@
 pub mod address;
 pub mod backoff;
 pub mod cli;
+pub mod conflict;
 pub mod daemon;
 pub mod netlink;
 pub mod plan;

@@ -4,6 +4,7 @@
 
 mod choice;
 mod cli;
+mod conflict;
 mod faults;
 mod fixture;
 mod lifecycle;
