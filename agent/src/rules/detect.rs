@@ -160,9 +160,10 @@ impl Programs {
 /// Whether the legacy interface has a table. Asked of the kernel, because asking `iptables-legacy` creates it.
 #[must_use]
 pub fn legacy_has(family: Family, table: &str) -> bool {
+    // Of this thread: /proc/net is that of the first one, which in tests is in another network namespace.
     let names = match family {
-        Family::V4 => "/proc/net/ip_tables_names",
-        Family::V6 => "/proc/net/ip6_tables_names",
+        Family::V4 => "/proc/thread-self/net/ip_tables_names",
+        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
     };
     match std::fs::read_to_string(names) {
         Ok(names) => names.lines().any(|name| name == table),

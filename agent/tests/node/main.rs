@@ -4,6 +4,7 @@
 
 mod choice;
 mod cli;
+mod conflict;
 mod events;
 mod faults;
 mod fixture;
