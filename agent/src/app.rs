@@ -10,6 +10,7 @@ use common::{
 
 use crate::{
     cli::{self, Config},
+    conflict::{self, Question},
     daemon::Keeper,
     handover::{
         announce::Announcement,
@@ -70,6 +71,7 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
         keeper.begin().await;
         place.decided(wanted, keeper.rules_kind());
         drop(lock);
+        tokio::spawn(conflict::watch::watch(Question::about(wanted), Arc::clone(&status)));
         let signal = keeper.keep(&mut signals).await;
         tracing::info!(signal, "stopping");
         status.stopping();

@@ -25,6 +25,7 @@ pub mod save;
 pub mod translation;
 pub mod values;
 pub mod walk;
+pub mod watch;
 pub mod xtables;
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, num::NonZeroU16};

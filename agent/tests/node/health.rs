@@ -39,7 +39,7 @@ fn pages_tell_how_it_goes() {
     assert!(flagz.contains("ip-address=10.96.0.2") && flagz.contains("sync-interval=1m0s"), "{flagz}");
     NFT_V4.delete_one("raw", "OUTPUT");
     sh("ip addr del 10.96.0.2/32 dev lo");
-    running.wait_for("addresses=1");
+    running.wait_for("addresses=1 ");
     let (_, metrics) = get("/metrics");
     for line in [
         "apiserver_proxy_sidecar_drift_total{kind=\"rule\"} 1",
@@ -141,4 +141,38 @@ fn logs_can_be_json() {
     std::fs::write(file.path(), &printed).unwrap();
     let read = sh(&format!("jq -r '[.level, .message, .addresses] | @tsv' {}", file.path().display()));
     assert!(read.contains("WARN\tsomething had been taken away and is back\t1"), "{read}");
+}
+
+/// A ClusterIP of kube-proxy, with the rules off, and an endpoint of one, with the rules on.
+#[test]
+fn dnat_in_the_way_is_told_once() {
+    for (rules, target, words) in [
+        ("false", "192.168.1.1:6443", "a DNAT takes what goes to 10.96.0.2:443 elsewhere"),
+        ("true", "10.96.0.2:443", "10.96.0.2:443 is the target of a DNAT"),
+    ] {
+        let _netns = Netns::enter();
+        let destination = if rules == "false" { "10.96.0.2" } else { "10.96.0.1" };
+        sh("iptables-nft -t nat -N KUBE-SERVICES; iptables-nft -t nat -N KUBE-SVC-X");
+        sh(
+            "iptables-nft -t nat -A PREROUTING -j KUBE-SERVICES; iptables-nft -t nat -A OUTPUT -j KUBE-SERVICES",
+        );
+        sh(&format!(
+            "iptables-nft -t nat -A KUBE-SERVICES -d {destination}/32 -p tcp --dport 443 -j KUBE-SVC-X; \
+             iptables-nft -t nat -A KUBE-SVC-X -p tcp -j DNAT --to-destination {target}"
+        ));
+        let running = Running::start(agent().args([
+            "--ip-address=10.96.0.2",
+            &format!("--setup-iptables={rules}"),
+            "--sync-interval=100ms",
+            HEALTH,
+        ]));
+        let line = running.wait_for(words);
+        assert!(line.starts_with('W') && line.contains("KUBE-SVC-X"), "{line}");
+        let told = || get("/metrics").1.contains("apiserver_proxy_sidecar_dnat_conflict 1");
+        eventually(|| get("/metrics").1, || told().then_some(()));
+        let (code, report) = get("/readyz?verbose");
+        assert!(code == "200" && report.contains("[!]dnat-conflict"), "{report}");
+        let (_, printed) = running.stop();
+        assert_eq!(printed.lines().filter(|line| line.contains(words)).count(), 1, "{printed}");
+    }
 }
