@@ -15,6 +15,17 @@ def cpu_seconds(pid):
     return sum(int(field) for field in fields[11:15]) / TICKS
 
 
+def cpu_milliseconds(pid):
+    """Time on a CPU: the scheduler's own count of the process's threads, and in ticks that of its children."""
+    threads = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat") as stat:
+            threads += int(stat.read().split()[0])
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return threads / 1e6 + sum(int(field) for field in fields[13:15]) / TICKS * 1000
+
+
 def memory_kib(pid, field="VmRSS"):
     """Resident memory (VmRSS) or its peak (VmHWM)."""
     with open(f"/proc/{pid}/status") as status:
@@ -45,6 +56,13 @@ def stop(process):
 def spread(values, unit="ms"):
     """Median, and the smallest and largest value."""
     return f"{statistics.median(values):.1f} {unit} ({min(values):.1f} to {max(values):.1f}, n={len(values)})"
+
+
+def percentiles(values, unit="ms"):
+    """Median, 99th percentile and the largest value."""
+    ordered = sorted(values)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return f"{statistics.median(values):.1f} {unit}, p99 {p99:.1f}, worst {ordered[-1]:.1f} (n={len(values)})"
 
 
 def milliseconds(action):

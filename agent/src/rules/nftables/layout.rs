@@ -104,21 +104,28 @@ pub fn table_name(rules: &[Rule]) -> String {
     format!("apiserver-proxy-{port}-{hash:08x}")
 }
 
-/// What makes the table anew, whatever it holds: created if need be, deleted, created, in one transaction.
+/// What makes the table, where there is none; an error (EEXIST) where there is one.
 #[must_use]
-pub fn replace(table: &str, rules: &[Rule]) -> Vec<Change> {
-    let create = || {
-        let mut comment = vec![COMMENT, u8::try_from(COMMENT_TEXT.len()).unwrap_or_default()];
-        comment.extend(COMMENT_TEXT);
-        let attributes = vec![TableAttribute::Name(table.to_owned()), TableAttribute::UserData(comment)];
-        NfTablesMessage::NewTable(TableMessage { attributes })
-    };
-    let mut messages = vec![create(), delete(table), create()];
+pub fn create(table: &str, rules: &[Rule]) -> Vec<Change> {
+    let mut messages = vec![new_table(table)];
     for chain in CHAINS {
         messages.push(NfTablesMessage::NewChain(new_chain(table, chain)));
         messages.extend(chain.rules(rules).map(|rule| new_rule(table, chain, rule)));
     }
     messages.into_iter().map(|message| (FAMILY, message)).collect()
+}
+
+/// What makes the table anew, where there is one already.
+#[must_use]
+pub fn replace(table: &str, rules: &[Rule]) -> Vec<Change> {
+    std::iter::once((FAMILY, delete(table))).chain(create(table, rules)).collect()
+}
+
+fn new_table(table: &str) -> NfTablesMessage {
+    let mut comment = vec![COMMENT, u8::try_from(COMMENT_TEXT.len()).unwrap_or_default()];
+    comment.extend(COMMENT_TEXT);
+    let attributes = vec![TableAttribute::Name(table.to_owned()), TableAttribute::UserData(comment)];
+    NfTablesMessage::NewTable(TableMessage { attributes })
 }
 
 /// What removes the table.

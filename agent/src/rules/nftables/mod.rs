@@ -77,7 +77,14 @@ impl Nftables {
     /// # Errors
     /// When the kernel refuses; then everything is as before.
     pub fn replace(&self, nft: &mut Nft) -> Result<(), NftError> {
-        nft.transact("set up the rules", layout::replace(&self.table, &self.rules))
+        let action = "set up the rules";
+        // Not always by deleting first: who has deleted something waits for it when the socket is closed, some 10 ms.
+        match nft.transact(action, layout::create(&self.table, &self.rules)) {
+            Err(error) if error.is_there_already() => {
+                nft.transact(action, layout::replace(&self.table, &self.rules))
+            }
+            outcome => outcome,
+        }
     }
 
     /// Removes the table. Whether there was one.
