@@ -72,4 +72,4 @@ def milliseconds(action):
 
 
 def row(what, measured, wanted=""):
-    print(f"{what:<52} {measured:<44} {wanted}", flush=True)
+    print(f"{what:<54} {measured:<44} {wanted}", flush=True)

@@ -62,12 +62,15 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
         Reconciler::new(wanted.clone(), config.rules_backend, config.adopt, config.sync_interval.0);
     let mut place = Place::announce(wanted);
     let status = Arc::new(Status::new(&wanted.interface));
+    if config.daemon {
+        serve(config, &status);
+    }
+    // Whoever is leaving takes nothing away between our first look and our announcement.
+    let lock = take_lock().await;
+    reconciler.keep(place.others());
     let cycles = if config.daemon {
         reconciler.listen();
-        serve(config, &status);
         let mut keeper = Keeper::new(&mut reconciler, Arc::clone(&status), config.sync_interval);
-        // Whoever is leaving takes nothing away between our first look and our announcement.
-        let lock = take_lock().await;
         keeper.begin().await;
         place.decided(wanted, keeper.rules_kind());
         drop(lock);
@@ -77,8 +80,9 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
         status.stopping();
         Ok(())
     } else {
-        let _lock = take_lock().await;
-        one_shot(&mut reconciler).await
+        let outcome = one_shot(&mut reconciler).await;
+        drop(lock);
+        outcome
     };
     // From here on signals are caught and not looked at: no half cleanup.
     let cleanup = if config.cleanup { cleanup(&mut reconciler, wanted, place).await } else { Ok(()) };
@@ -116,13 +120,7 @@ async fn cleanup(reconciler: &mut Reconciler, wanted: &Wanted, place: Place) -> 
     // Ours goes first: of two that leave at once, each would otherwise leave everything to the other.
     let id = place.withdraw();
     let _lock = take_lock().await;
-    let kept = match living(id) {
-        Ok(others) => Kept::of(&others),
-        Err(error) => {
-            tracing::warn!(%error, "leaving everything in place, since another instance may want it");
-            Kept::everything()
-        }
-    };
+    let kept = kept_by_others(id);
     let going = ToRemove::all_but(&kept, wanted);
     reconciler.cleanup(&going).await.map_err(Failed::Cleanup)?;
     if kept.is_nothing() {
@@ -162,9 +160,25 @@ impl Place {
         }
     }
 
+    /// What all others on this node want.
+    fn others(&self) -> Kept {
+        kept_by_others(self.0.as_ref().map_or_else(InstanceId::random, Announcement::id))
+    }
+
     fn withdraw(self) -> InstanceId {
         self.0.map_or_else(InstanceId::random, Announcement::withdraw)
     }
+}
+
+/// What all instances but `own` want.
+fn kept_by_others(own: InstanceId) -> Kept {
+    living(own).map_or_else(
+        |error| {
+            tracing::warn!(%error, "taking nothing away, since another instance may want it");
+            Kept::everything()
+        },
+        |others| Kept::of(&others),
+    )
 }
 
 fn claims(wanted: &Wanted, rules: Rules) -> Claims {

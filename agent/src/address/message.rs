@@ -29,12 +29,23 @@ pub fn link_of(message: &LinkMessage) -> Link {
     let flags = message.header.flags;
     let alias =
         |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::IfAlias(alias) if alias == ALIAS);
+    let loopback = flags.contains(LinkFlags::Loopback);
     Link {
         index: message.header.index,
         up: flags.contains(LinkFlags::Up),
-        loopback: flags.contains(LinkFlags::Loopback),
-        ours: message.attributes.iter().any(alias),
+        loopback,
+        // Whatever somebody calls it.
+        ours: !loopback && message.attributes.iter().any(alias),
     }
+}
+
+/// Reads a device's name.
+#[must_use]
+pub fn name_of(message: &LinkMessage) -> Option<InterfaceName> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => name.parse().ok(),
+        _ => None,
+    })
 }
 
 /// A dummy device. The kernel takes its alias only once it is there.

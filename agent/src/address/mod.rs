@@ -83,6 +83,16 @@ impl Netlink {
         }
     }
 
+    /// The name of a device.
+    ///
+    /// # Errors
+    /// When there is none of that number any more.
+    pub async fn name(&mut self, index: u32) -> Result<Option<InterfaceName>, AddressError> {
+        let mut links = self.handle()?.link().get().match_index(index).execute();
+        let message = self.ask(|| format!("look up device {index}"), links.try_next()).await?;
+        Ok(message.as_ref().and_then(message::name_of))
+    }
+
     /// Makes a dummy device of that name, marks it as ours and brings it up.
     ///
     /// # Errors

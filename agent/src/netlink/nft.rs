@@ -8,8 +8,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
@@ -77,14 +77,6 @@ impl NftError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { cause, .. } if cause.raw_os_error() == Some(nix::libc::ENOENT))
-    }
-}
-
-impl NftError {
-    /// Whether the kernel says that there is such a thing already.
-    #[must_use]
-    pub fn is_there_already(&self) -> bool {
-        matches!(self, Self::Refused { cause, .. } if cause.raw_os_error() == Some(nix::libc::EEXIST))
     }
 }
 
@@ -198,8 +190,6 @@ impl Nft {
         for (family, change) in changes {
             let flags = match change {
                 NfTablesMessage::DeleteTable(_) => NLM_F_ACK,
-                // Else a table that is there already would be added to.
-                NfTablesMessage::NewTable(_) => NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
                 _ => NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND,
             };
             let header = NetfilterHeader::new(family, 0, 0);

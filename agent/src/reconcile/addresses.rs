@@ -134,9 +134,18 @@ impl Reconciler {
         made
     }
 
-    /// Takes addresses of ours away from where an earlier `--interface` put them.
+    /// Takes addresses of ours away from where an earlier `--interface` put them, unless another instance has them
+    /// there: that one takes them away itself.
     async fn remove_strays(&mut self, link: Link, present: &[Present], outcome: &mut Outcome) {
-        let strays = plan::strays(&self.wanted, link, present);
-        self.apply(link, &strays, outcome).await;
+        let mut going = Vec::new();
+        for stray in plan::strays(&self.wanted, link, present) {
+            let AddressChange::Remove { address, index } = stray else { continue };
+            match self.netlink.name(index).await {
+                Ok(Some(interface)) if !self.kept.wants_address(&interface, address) => going.push(stray),
+                // Wanted there, or gone with its device.
+                _ => {}
+            }
+        }
+        self.apply(link, &going, outcome).await;
     }
 }

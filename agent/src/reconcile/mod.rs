@@ -16,6 +16,7 @@ pub use self::{
 use crate::{
     address::Netlink,
     contention::{Contention, Told},
+    handover::kept::Kept,
     netlink::events::{Event, Events},
     rules::{RulesError, backend::Rules, detect::Choice},
     wanted::{LocalAddress, Wanted},
@@ -113,6 +114,8 @@ pub struct Reconciler {
     added: BTreeSet<LocalAddress>,
     /// Other devices are to be looked at for addresses of ours.
     look_for_strays: bool,
+    /// What other instances on this node want, as of the start.
+    kept: Kept,
     /// What events told of since it was looked at.
     dirt: Scope,
     fights: Fights,
@@ -136,6 +139,7 @@ impl Reconciler {
             marks: true,
             added: BTreeSet::new(),
             look_for_strays: true,
+            kept: Kept::default(),
             dirt: Scope::default(),
             fights: Fights { addresses: fight(), rules: fight() },
             established: Scope::default(),
@@ -147,6 +151,11 @@ impl Reconciler {
     /// Listens to events from now on.
     pub fn listen(&mut self) {
         self.events = Some(Events::open(!self.wanted.rules.is_empty()));
+    }
+
+    /// What other instances on this node want is nothing to take away.
+    pub fn keep(&mut self, kept: Kept) {
+        self.kept = kept;
     }
 
     /// How the rules are kept.

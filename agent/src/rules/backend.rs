@@ -130,6 +130,11 @@ impl Rules {
         if let Err(error) = self.choose().await {
             return Looked { errors: vec![error], ..Looked::default() };
         }
+        // An event told so already, and every look at nf_tables would be one too many: whoever took the table's rules
+        // away holds up all transactions for some 10 ms as soon as it closes its socket.
+        if self.tracker.is_broken() && self.kind() == Some(Kind::Nftables) {
+            return Looked { missing: self.wanted.clone(), errors: Vec::new() };
+        }
         let before = self.generation();
         if before.is_some_and(|generation| self.tracker.holds(generation)) {
             return Looked::default();
@@ -153,7 +158,7 @@ impl Rules {
                 let seen = iptables.seen(&self.wanted).await;
                 Looked { missing: plan::rules_to_insert(&self.wanted, &seen.copies), errors: seen.errors }
             }
-            Some(Backend::Nftables(_)) => match self.with_nft(Nftables::missing) {
+            Some(Backend::Nftables(_)) => match self.on_table(Nftables::missing) {
                 Ok(missing) => Looked { missing, errors: Vec::new() },
                 Err(error) => Looked { missing: Vec::new(), errors: vec![error] },
             },
@@ -166,8 +171,11 @@ impl Rules {
     pub async fn insert(&mut self, missing: &[Rule]) -> (usize, Vec<RulesError>) {
         match &self.backend {
             None => (0, Vec::new()),
-            Some(Backend::Nftables(_)) => match self.with_nft(Nftables::replace) {
-                Ok(()) => (missing.len(), Vec::new()),
+            Some(Backend::Nftables(_)) => match self.on_table(Nftables::replace) {
+                Ok(()) => {
+                    self.tracker.forget();
+                    (missing.len(), Vec::new())
+                }
                 Err(error) => (0, vec![error]),
             },
             Some(Backend::Iptables(iptables)) => {
@@ -219,7 +227,10 @@ impl Rules {
 
     fn delete_table(&mut self, errors: &mut Vec<RulesError>) {
         let nftables = Nftables::new(&self.wanted);
-        match self.on_nft(|nft| if nftables.exists(nft)? { nftables.delete(nft) } else { Ok(false) }) {
+        match on_nft(
+            &mut self.nft,
+            |nft| if nftables.exists(nft)? { nftables.delete(nft) } else { Ok(false) },
+        ) {
             Ok(true) => tracing::info!(table = nftables.table(), "table deleted"),
             Ok(false) => {}
             // Without nf_tables in the kernel there is no table.
@@ -235,30 +246,35 @@ impl Rules {
             None => return None,
             _ => {}
         }
-        self.on_nft(Nft::generation).inspect_err(|error| tracing::debug!(%error, "no generation")).ok()
+        on_nft(&mut self.nft, Nft::generation)
+            .inspect_err(|error| tracing::debug!(%error, "no generation"))
+            .ok()
     }
 
-    fn with_nft<T>(
+    /// Works on our own table, where that is the backend.
+    fn on_table<T: Default>(
         &mut self,
-        work: impl FnOnce(&Nftables, &mut Nft) -> Result<T, NftError>,
+        work: impl FnOnce(&mut Nftables, &mut Nft) -> Result<T, NftError>,
     ) -> Result<T, RulesError> {
-        let nftables = match &self.backend {
-            Some(Backend::Nftables(nftables)) => nftables.clone(),
-            _ => Nftables::new(&self.wanted),
-        };
-        Ok(self.on_nft(|nft| work(&nftables, nft))?)
-    }
-
-    /// Works over the open connection. One that failed is replaced at the next use.
-    fn on_nft<T>(&mut self, work: impl FnOnce(&mut Nft) -> Result<T, NftError>) -> Result<T, NftError> {
-        let mut nft = match self.nft.take() {
-            Some(nft) => nft,
-            None => Nft::open()?,
-        };
-        let outcome = work(&mut nft);
-        if outcome.is_ok() {
-            self.nft = Some(nft);
+        match &mut self.backend {
+            Some(Backend::Nftables(nftables)) => Ok(on_nft(&mut self.nft, |nft| work(nftables, nft))?),
+            _ => Ok(T::default()),
         }
-        outcome
     }
+}
+
+/// Works over the open connection, or a new one. One that failed is not used again.
+fn on_nft<T>(
+    open: &mut Option<Nft>,
+    work: impl FnOnce(&mut Nft) -> Result<T, NftError>,
+) -> Result<T, NftError> {
+    let mut nft = match open.take() {
+        Some(nft) => nft,
+        None => Nft::open()?,
+    };
+    let outcome = work(&mut nft);
+    if outcome.is_ok() {
+        *open = Some(nft);
+    }
+    outcome
 }

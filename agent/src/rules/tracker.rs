@@ -11,12 +11,14 @@ pub struct Tracker {
     verified: Option<u32>,
     /// Since the last event of a generation, something that matters was touched.
     touched: bool,
+    /// Something that matters was touched after all was in place.
+    broken: bool,
 }
 
 impl Tracker {
     /// Everything was in place at this generation.
     pub fn verified(&mut self, generation: u32) {
-        *self = Self { verified: Some(generation), touched: false };
+        *self = Self { verified: Some(generation), ..Self::default() };
     }
 
     /// Nothing is known any more.
@@ -38,9 +40,16 @@ impl Tracker {
         if ahead <= 0 {
             return false;
         }
+        self.broken |= touched;
         let known = ahead == 1 && !touched;
         self.verified = known.then_some(generation);
         !known
+    }
+
+    /// Whether it is known without looking that not all is in place any more.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Whether all is in place at this generation, as far as can be known without looking.
@@ -70,7 +79,7 @@ mod tests {
         tracker.verified(7);
         tracker.touch();
         assert!(tracker.advance(8));
-        assert!(!tracker.holds(8));
+        assert!(!tracker.holds(8) && tracker.is_broken());
         assert!(!tracker.advance(9), "told already");
         assert!(!tracker.holds(9), "and still to be looked at");
     }
@@ -91,7 +100,7 @@ mod tests {
         let mut tracker = Tracker::default();
         tracker.verified(7);
         assert!(tracker.advance(9));
-        assert!(!tracker.holds(9));
+        assert!(!tracker.holds(9) && !tracker.is_broken(), "nothing is known of it");
     }
 
     #[test]

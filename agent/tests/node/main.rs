@@ -12,4 +12,5 @@ mod fixture;
 mod handover;
 mod health;
 mod lifecycle;
+mod ownership;
 mod privileges;

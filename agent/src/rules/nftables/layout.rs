@@ -115,10 +115,14 @@ pub fn create(table: &str, rules: &[Rule]) -> Vec<Change> {
     messages.into_iter().map(|message| (FAMILY, message)).collect()
 }
 
-/// What makes the table anew, where there is one already.
+/// What makes the table anew, whatever is there: created if need be, deleted, created.
 #[must_use]
 pub fn replace(table: &str, rules: &[Rule]) -> Vec<Change> {
-    std::iter::once((FAMILY, delete(table))).chain(create(table, rules)).collect()
+    [new_table(table), delete(table)]
+        .map(|message| (FAMILY, message))
+        .into_iter()
+        .chain(create(table, rules))
+        .collect()
 }
 
 fn new_table(table: &str) -> NfTablesMessage {

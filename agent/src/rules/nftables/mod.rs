@@ -24,13 +24,15 @@ use crate::netlink::{
 pub struct Nftables {
     table: String,
     rules: Vec<Rule>,
+    /// There was no table at the last look.
+    absent: bool,
 }
 
 impl Nftables {
     /// A backend for `rules` that touches nothing yet.
     #[must_use]
     pub fn new(rules: &[Rule]) -> Self {
-        Self { table: layout::table_name(rules), rules: rules.to_vec() }
+        Self { table: layout::table_name(rules), rules: rules.to_vec(), absent: false }
     }
 
     /// The table's name; its family is inet.
@@ -50,11 +52,12 @@ impl Nftables {
     ///
     /// # Errors
     /// When the kernel refuses, or others change rules all the time.
-    pub fn missing(&self, nft: &mut Nft) -> Result<Vec<Rule>, NftError> {
+    pub fn missing(&mut self, nft: &mut Nft) -> Result<Vec<Rule>, NftError> {
         let mut listing = Listing::default();
         let there = nft.get("look up the table", FAMILY, self.get_table(), |_, attributes| {
             listing.add_table(attributes);
         })?;
+        self.absent = !there;
         if !there {
             return Ok(self.rules.clone());
         }
@@ -76,15 +79,15 @@ impl Nftables {
     ///
     /// # Errors
     /// When the kernel refuses; then everything is as before.
-    pub fn replace(&self, nft: &mut Nft) -> Result<(), NftError> {
-        let action = "set up the rules";
-        // Not always by deleting first: who has deleted something waits for it when the socket is closed, some 10 ms.
-        match nft.transact(action, layout::create(&self.table, &self.rules)) {
-            Err(error) if error.is_there_already() => {
-                nft.transact(action, layout::replace(&self.table, &self.rules))
-            }
-            outcome => outcome,
-        }
+    pub fn replace(&mut self, nft: &mut Nft) -> Result<(), NftError> {
+        let changes = match self.absent {
+            // Who deletes something waits for the end of that when the socket is closed, some 10 ms: not worth it in
+            // an init container. Another instance that creates it meanwhile only leads to a chain with too much in it.
+            true => layout::create(&self.table, &self.rules),
+            false => layout::replace(&self.table, &self.rules),
+        };
+        self.absent = false;
+        nft.transact("set up the rules", changes)
     }
 
     /// Removes the table. Whether there was one.
