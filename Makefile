@@ -7,7 +7,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 BIN = $(TARGET_DIR)/$(HOST)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup demo test check fmt lint unit doc manifests readme bench images audit clean
+.PHONY: help setup demo test check fmt lint unit doc manifests readme bench soak images audit clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,14 @@ bench: ## Measure what the specifications give figures for
 	@cargo build --quiet --locked --release -p agent -p webhook
 	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/agent.py $(TARGET_DIR)/$(HOST)/release
 	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/webhook.py $(TARGET_DIR)/$(HOST)/release
+
+soak: ## The chaos test ten times, and ten hand-overs under a thousand dials a second
+	@hack/setup.sh test
+	cargo test --quiet --locked -p agent --test node --no-run
+	@for run in 1 2 3 4 5 6 7 8 9 10; do MAKE_TARGET=soak hack/in-namespaces.sh \
+		cargo test --quiet --locked --offline -p agent --test node -- --nocapture chaos || exit 1; done
+	@HANDOVERS=10 MAKE_TARGET=soak hack/in-namespaces.sh \
+		cargo test --quiet --locked --offline -p agent --test node -- --nocapture dials_during
 
 images: ## Build both images with docker, podman or buildah, and start each once
 	@hack/setup.sh images

@@ -57,16 +57,45 @@ for program in iptables ip6tables; do
     inside $program -A OUTPUT -m mark --mark 0x8000/0x8000 -j DROP
     inside $program -t raw -A OUTPUT -m comment --comment "of another agent" -p udp -m multiport --dports 53 -j NOTRACK
 done
-start_line $agent NET_ADMIN 0:0 --ip-address=10.96.0.2,fd00::2 --setup-iptables --daemon=false
+addresses=--ip-address=10.96.0.2,fd00::2
+# count PROGRAM: rules of ours that it lists. nft lists two a line in none of its forms, so one line is one rule.
+count() { inside "$@" 2>/dev/null | grep -cE 'port 443 (counter packets|-j)' || true; }
+has_address() { inside ip -oneline addr show dev lo | grep -F ' 10.96.0.2/32 ' >/dev/null; }
+until_true() {
+    for _ in $(seq 200); do "$@" && return; sleep 0.05; done
+    fail "waited in vain for: $*"
+}
+is_healed() { [ "$(count iptables-save)" = 5 ] && [ "$(count ip6tables-save)" = 5 ] && has_address; }
+is_healed_by_nft() { [ "$(count nft list ruleset)" = 10 ] && has_address; }
+
+start_line $agent NET_ADMIN 0:0 $addresses --setup-iptables --daemon=false
 "${command[@]}" 2>"$work/agent.log" || fail "the agent's image did not do its job"
-if [ "$engine" != docker ]; then
-    for program in iptables ip6tables; do
-        count=$(inside $program-save | grep -c -- '^-A.*port 443 -j' || true)
-        [ "$count" = 5 ] || fail "$count rules instead of five by $program"
-    done
-    inside ip -oneline addr show dev lo | grep -F ' 10.96.0.2/32 ' >/dev/null || fail "the address is not there"
-fi
-echo "$agent did its job read-only, with NET_ADMIN alone, among rules of others"
+[ "$engine" = docker ] || is_healed || fail "not everything is in place"
+echo "$agent did its job once, read-only, with NET_ADMIN alone, among rules of others"
+
+# The same as a daemon: what is taken away comes back, and SIGTERM takes everything away.
+daemon() {
+    local healed=$1
+    shift
+    start_line $agent NET_ADMIN 0:0 $addresses --setup-iptables --sync-interval=1h --cleanup "$@"
+    "${command[@]}" 2>"$work/agent.log" &
+    local running=$!
+    until_true grep -q 'in place, watching' "$work/agent.log"
+    if [ "$engine" != docker ]; then
+        inside ip addr del 10.96.0.2/32 dev lo
+        for table in $(inside nft list tables | sed -n 's/^table inet //p'); do inside nft flush table inet "$table"; done
+        inside iptables -t raw -F OUTPUT
+        inside iptables -t raw -F PREROUTING
+        until_true "$healed"
+    fi
+    kill -TERM "$running"
+    wait "$running" || fail "the agent's image ended with exit code $?"
+    [ "$engine" = docker ] || ! has_address || fail "the address is still there"
+    [ "$engine" = docker ] || [ "$(count nft list ruleset)" = 0 ] || fail "rules are still there"
+}
+daemon is_healed
+daemon is_healed_by_nft --rules-backend=nftables
+echo "$agent kept everything in place and took it away, with iptables and with nftables"
 
 start_line $webhook none 65532:65532 --apiserver-fqdn=foo.bar. --shutdown-delay=0
 "${command[@]}" >"$work/introduction.log" 2>"$work/webhook.log" &

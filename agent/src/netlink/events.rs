@@ -135,28 +135,19 @@ pub struct Events {
 }
 
 impl Events {
-    /// Opens the sockets, that of nf_tables only where rules may live there. One that can't be opened is told in the
-    /// log: then looking once an interval is all there is. Must be called within a runtime.
+    /// Listens to devices and addresses. What can't be listened to is told in the log: then looking once an interval is
+    /// all there is. Must be called within a runtime.
     #[must_use]
-    pub fn open(with_nft: bool) -> Self {
-        let open = |what, protocol, groups: &[u32], read| match Listener::open(protocol, groups, read) {
-            Ok(listener) => Some(listener),
-            Err(error) => {
-                tracing::warn!(%error, "no events of {what}: drift is seen once an interval only");
-                None
-            }
-        };
-        let nft = || open("nf_tables", NETLINK_NETFILTER, &NFT_GROUPS, nft_event);
+    pub fn open() -> Self {
         Self {
-            route: open("devices and addresses", NETLINK_ROUTE, &ROUTE_GROUPS, route_event),
-            nft: with_nft.then(nft).flatten(),
+            route: listener("devices and addresses", NETLINK_ROUTE, &ROUTE_GROUPS, route_event),
+            nft: None,
         }
     }
 
-    /// Whether changes of nf_tables are told.
-    #[must_use]
-    pub fn has_nft(&self) -> bool {
-        self.nft.is_some()
+    /// Listens to nf_tables too.
+    pub fn add_nft(&mut self) {
+        self.nft = listener("nf_tables", NETLINK_NETFILTER, &NFT_GROUPS, nft_event);
     }
 
     /// Waits until there is something to drain.
@@ -177,6 +168,19 @@ impl Events {
             listener.drain(&mut each);
         }
     }
+}
+
+fn listener(
+    what: &str,
+    protocol: isize,
+    groups: &[u32],
+    read: fn(Message<'_>) -> Option<Event<'_>>,
+) -> Option<Listener> {
+    Listener::open(protocol, groups, read)
+        .inspect_err(
+            |error| tracing::warn!(%error, "no events of {what}: drift is seen once an interval only"),
+        )
+        .ok()
 }
 
 struct Listener {

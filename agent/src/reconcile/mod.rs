@@ -150,7 +150,7 @@ impl Reconciler {
 
     /// Listens to events from now on.
     pub fn listen(&mut self) {
-        self.events = Some(Events::open(!self.wanted.rules.is_empty()));
+        self.events = Some(Events::open());
     }
 
     /// What other instances on this node want is nothing to take away.
@@ -235,6 +235,19 @@ impl Reconciler {
     }
 
     async fn rules_up(&mut self, outcome: &mut Outcome) {
+        match self.rules.choose().await {
+            // Before the first look: what happens after it is not to be missed.
+            Ok(true) if self.rules.in_nf_tables() => {
+                if let Some(events) = &mut self.events {
+                    events.add_nft();
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.observed.rules = 0;
+                return outcome.problems.add(error);
+            }
+        }
         let looked = self.rules.look().await;
         let unknown = !looked.errors.is_empty();
         looked.errors.into_iter().for_each(|error| outcome.problems.add(error));

@@ -54,13 +54,13 @@ impl Rules {
         Self { wanted: wanted.to_vec(), choice, backend: None, complete: false, nft: None, tracker }
     }
 
-    /// Finds out what to keep rules with, once; says so in the log.
+    /// Finds out what to keep rules with, once, and says so in the log. Whether that was just now.
     ///
     /// # Errors
     /// When the node can't be asked.
-    pub async fn choose(&mut self) -> Result<(), RulesError> {
+    pub async fn choose(&mut self) -> Result<bool, RulesError> {
         if self.complete {
-            return Ok(());
+            return Ok(false);
         }
         let (chosen, why) = detect::choose(self.choice).await?;
         let families: BTreeSet<Family> = self.wanted.iter().map(Rule::family).collect();
@@ -79,7 +79,17 @@ impl Rules {
             tracing::info!(backend = name, why, "rules backend chosen");
         }
         self.backend = Some(backend);
-        Ok(())
+        Ok(self.complete)
+    }
+
+    /// Whether the rules live in nf_tables, which numbers its states and tells of changes.
+    #[must_use]
+    pub fn in_nf_tables(&self) -> bool {
+        match &self.backend {
+            None => false,
+            Some(Backend::Iptables(iptables)) => iptables.programs().in_nf_tables,
+            Some(Backend::Nftables(_)) => true,
+        }
     }
 
     /// The kind of the backend, once it is known.
@@ -124,12 +134,9 @@ impl Rules {
         }
     }
 
-    /// Looks for what is missing. Where nothing can have changed since the last look, that is one message to the
+    /// Looks for what is missing, with the backend that was chosen. Where nothing can have changed since the last look, that is one message to the
     /// kernel and nothing else.
     pub async fn look(&mut self) -> Looked {
-        if let Err(error) = self.choose().await {
-            return Looked { errors: vec![error], ..Looked::default() };
-        }
         // An event told so already, and every look at nf_tables would be one too many: whoever took the table's rules
         // away holds up all transactions for some 10 ms as soon as it closes its socket.
         if self.tracker.is_broken() && self.kind() == Some(Kind::Nftables) {
@@ -241,10 +248,8 @@ impl Rules {
 
     /// The number of nf_tables' present state, where the rules live there and it can be asked.
     fn generation(&mut self) -> Option<u32> {
-        match &self.backend {
-            Some(Backend::Iptables(iptables)) if !iptables.programs().in_nf_tables => return None,
-            None => return None,
-            _ => {}
+        if !self.in_nf_tables() {
+            return None;
         }
         on_nft(&mut self.nft, Nft::generation)
             .inspect_err(|error| tracing::debug!(%error, "no generation"))

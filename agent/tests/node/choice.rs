@@ -59,3 +59,18 @@ fn nft_where_legacy_is_used_by_others_than_kubelet() {
     assert_eq!(backend, "iptables-nft");
     assert!(why.contains("no mark"), "{why}");
 }
+
+#[test]
+fn nftables_where_there_is_no_program() {
+    let netns = Netns::enter();
+    sh("cp /usr/sbin/nft /run/nft");
+    netns.hide("/usr/sbin");
+    let mut command = agent();
+    command.args(["--ip-address=10.96.0.2", "--setup-iptables", "--daemon=false"]).env("PATH", "/nowhere");
+    let (status, printed) = Running::start(&mut command).wait();
+    assert!(status.success(), "{printed}");
+    let line = printed.lines().find(|line| line.contains("rules backend chosen")).unwrap();
+    assert!(line.contains("nftables, table inet apiserver-proxy-443-"), "{line}");
+    assert!(line.contains("there is no iptables program"), "{line}");
+    assert_eq!(sh("/run/nft list ruleset").matches("port 443 counter").count(), 5);
+}

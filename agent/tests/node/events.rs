@@ -1,5 +1,6 @@
 //! Healing by events: the sync interval is an hour, so whatever is back within a test was told by the kernel.
 
+use nix::sys::signal::Signal;
 use testkit::{
     eventually,
     netns::Netns,
@@ -116,4 +117,30 @@ fn somebody_who_fights_back_is_given_way_to() {
     eventually(|| running.printed(), || has_address("lo", "10.96.0.2/32").then_some(()));
     let lines = running.printed().lines().filter(|line| line.contains("again and again")).count();
     assert_eq!(lines, 1, "{}", running.printed());
+}
+
+/// More events than the socket holds, while the agent can't read them: among them that a rule of ours is gone.
+#[test]
+fn an_overrun_is_a_full_look() {
+    let _netns = Netns::enter();
+    let mut rules = String::from("*mangle\n");
+    for n in 0..45_000 {
+        rules += &format!("-A FORWARD -s 10.{}.{}.1/32 -p tcp --dport 443 -j ACCEPT\n", n / 250, n % 250);
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), rules + "COMMIT\n").unwrap();
+    for case in [NFT_V4, NFTABLES_V4] {
+        let running = case.start(&[HOURLY, "-v=2"]);
+        running.signal(Signal::SIGSTOP);
+        sh(&format!("iptables-nft-restore < {}", file.path().display()));
+        sh(&format!("iptables-nft-restore < {}", file.path().display()));
+        case.delete_one("raw", "OUTPUT");
+        sh("ip addr del 10.96.0.2/32 dev lo");
+        running.signal(Signal::SIGCONT);
+        running.wait_for("events lost");
+        let ours = || case.rules().iter().filter(|rule| rule.contains("10.96.0.2")).count();
+        eventually(|| running.printed(), || (ours() == 5 && has_address("lo", case.net)).then_some(()));
+        running.stop();
+        sh("nft flush ruleset");
+    }
 }

@@ -168,7 +168,7 @@ fn dials_during_hand_overs_all_succeed() {
             let (status, printed) = serving.stop();
             assert!(status.success(), "{printed}");
             assert!(!newer.printed().contains("taken away"), "{}", newer.printed());
-            std::thread::sleep(Duration::from_millis(if handovers > 2 { 2000 } else { 100 }));
+            std::thread::sleep(Duration::from_millis(if handovers > 2 { 2500 } else { 100 }));
             serving = newer;
         }
         let (dials, failures) = dialer.stop();
