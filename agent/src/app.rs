@@ -15,8 +15,7 @@ use crate::{
     handover::{
         announce::Announcement,
         claim::{Claims, InstanceId, Kind, Rules},
-        kept::Kept,
-        living::living,
+        kept_by_others,
         lock::Lock,
     },
     reconcile::{Problems, Reconciler, Scope, ToRemove},
@@ -58,16 +57,20 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
         cleanup = config.cleanup,
         "starting"
     );
-    let mut reconciler =
-        Reconciler::new(wanted.clone(), config.rules_backend, config.adopt, config.sync_interval.0);
     let mut place = Place::announce(wanted);
+    let mut reconciler = Reconciler::new(
+        wanted.clone(),
+        config.rules_backend,
+        config.adopt,
+        config.sync_interval.0,
+        place.id(),
+    );
     let status = Arc::new(Status::new(&wanted.interface));
     if config.daemon {
         serve(config, &status);
     }
     // Whoever is leaving takes nothing away between our first look and our announcement.
     let lock = take_lock().await;
-    reconciler.keep(place.others());
     let cycles = if config.daemon {
         reconciler.listen();
         let mut keeper = Keeper::new(&mut reconciler, Arc::clone(&status), config.sync_interval);
@@ -106,12 +109,19 @@ fn serve(config: &Config, status: &Arc<Status>) {
 }
 
 async fn one_shot(reconciler: &mut Reconciler) -> Result<(), Failed> {
-    let outcome = reconciler.cycle(Scope::ALL).await;
-    if !outcome.is_in_place() {
-        return Err(Failed::OneShot(outcome.problems));
+    let mut changes = 0;
+    loop {
+        let outcome = reconciler.cycle(Scope::ALL).await;
+        changes += outcome.changes.sum();
+        if !outcome.problems.is_empty() {
+            return Err(Failed::OneShot(outcome.problems));
+        }
+        if outcome.is_in_place() {
+            tracing::info!(changes, "in place");
+            return Ok(());
+        }
+        // Something was taken away meanwhile; the second time that is a problem.
     }
-    tracing::info!(changes = outcome.changes.sum(), "in place");
-    Ok(())
 }
 
 /// Takes everything away that no other instance on this node wants.
@@ -126,7 +136,12 @@ async fn cleanup(reconciler: &mut Reconciler, wanted: &Wanted, place: Place) -> 
     if kept.is_nothing() {
         tracing::info!("cleaned up, nothing of ours is left");
     } else {
-        let (addresses, rules) = (going.addresses.len(), going.rules.len());
+        let addresses = going.addresses.len();
+        let rules = match reconciler.rules().kind() {
+            Some(Kind::Nftables) if going.table => wanted.rules.len(),
+            Some(Kind::Nftables) => 0,
+            _ => going.rules.len(),
+        };
         tracing::info!(
             addresses,
             rules,
@@ -160,25 +175,13 @@ impl Place {
         }
     }
 
-    /// What all others on this node want.
-    fn others(&self) -> Kept {
-        kept_by_others(self.0.as_ref().map_or_else(InstanceId::random, Announcement::id))
+    fn id(&self) -> InstanceId {
+        self.0.as_ref().map_or_else(InstanceId::random, Announcement::id)
     }
 
     fn withdraw(self) -> InstanceId {
         self.0.map_or_else(InstanceId::random, Announcement::withdraw)
     }
-}
-
-/// What all instances but `own` want.
-fn kept_by_others(own: InstanceId) -> Kept {
-    living(own).map_or_else(
-        |error| {
-            tracing::warn!(%error, "taking nothing away, since another instance may want it");
-            Kept::everything()
-        },
-        |others| Kept::of(&others),
-    )
 }
 
 fn claims(wanted: &Wanted, rules: Rules) -> Claims {

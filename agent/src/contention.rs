@@ -1,14 +1,15 @@
 //! When to stop fighting. Pure.
 //!
 //! What is taken away now and then is put back at once. What is taken away again and again is wanted gone by somebody
-//! who will not give up, and neither will we; but each round costs the node something, so the rounds become rarer,
-//! down to one a sync interval.
+//! who will not give up, and neither will we; but each round costs the node something, so the rounds become rarer.
 
 use std::time::{Duration, Instant};
 
 /// Healed at once, before the first wait.
 const FREE: f64 = 20.0;
-/// Forgiven each second.
+/// Counted at most: however long a fight was, it is forgotten in a few minutes.
+const MOST: f64 = 32.0;
+/// Forgiven each second; so in the long run a fight is ten seconds a round, or a sync interval.
 const LEAK: f64 = 0.1;
 /// The first wait; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -37,7 +38,7 @@ impl Bucket {
 
     /// One more.
     pub fn add(&mut self, now: Instant) {
-        self.level = self.level(now) + 1.0;
+        self.level = (self.level(now) + 1.0).min(MOST);
         self.at = Some(now);
     }
 }
@@ -72,7 +73,7 @@ impl Contention {
     pub fn hold(&self, now: Instant) -> Duration {
         let over = self.heals.level(now) - FREE;
         let Some(last) = self.last.filter(|_| over >= 0.0) else { return Duration::ZERO };
-        let wait = FIRST_WAIT.as_secs_f64() * over.min(32.0).exp2();
+        let wait = FIRST_WAIT.as_secs_f64() * over.exp2();
         let wait = Duration::from_secs_f64(wait).min(self.longest_wait);
         (last + wait).saturating_duration_since(now)
     }
@@ -144,7 +145,7 @@ mod tests {
         assert_eq!(contention.change(now), Some(Told::Begins));
         assert_eq!(contention.change(now), None);
         assert!(contention.is_on());
-        let later = now + Duration::from_secs(600);
+        let later = now + Duration::from_secs(240);
         assert_eq!(contention.change(later), Some(Told::Ends));
         assert_eq!(contention.change(later), None);
         assert_eq!(contention.hold(later), Duration::ZERO);

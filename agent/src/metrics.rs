@@ -49,7 +49,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All at nothing, but for the program's version and rules backend, which stay as they are.
+    /// All at nothing, but for the program's version.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = zpages::registry(PREFIX);

@@ -59,7 +59,7 @@ impl Status {
         state.problem = match (outcome.problems.is_empty(), outcome.held) {
             (true, None) => String::new(),
             (true, Some(_)) => {
-                "something is missing, and held back since somebody takes it away again and again".to_owned()
+                "something is missing, and held back while somebody takes it away again and again".to_owned()
             }
             (false, _) => outcome.problems.to_string(),
         };
@@ -78,9 +78,9 @@ impl Status {
         self.state().stopping = true;
     }
 
-    /// The DNAT rules that are in the way, one line each.
-    pub fn set_conflicts(&self, conflicts: Vec<String>) {
-        self.metrics.set_dnat_conflicts(conflicts.len());
+    /// How many addresses DNAT is in the way of, and where, one line each.
+    pub fn set_conflicts(&self, addresses: usize, conflicts: Vec<String>) {
+        self.metrics.set_dnat_conflicts(addresses);
         self.state().conflicts = conflicts;
     }
 

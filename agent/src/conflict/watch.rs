@@ -44,6 +44,7 @@ fn tell(conflicts: Vec<Conflict>, told: &mut BTreeSet<Conflict>, status: &Status
     for gone in told.iter().filter(|conflict| !conflicts.contains(conflict)) {
         tracing::info!(place = gone.place, "a DNAT conflict is gone");
     }
-    status.set_conflicts(conflicts.iter().map(ToString::to_string).collect());
+    let addresses: BTreeSet<_> = conflicts.iter().map(|conflict| conflict.address).collect();
+    status.set_conflicts(addresses.len(), conflicts.iter().map(ToString::to_string).collect());
     *told = conflicts.into_iter().collect();
 }

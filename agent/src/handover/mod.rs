@@ -9,20 +9,20 @@
 //! - [`claim`]: what an instance wants. Pure.
 //! - [`names`]: how that is written as a name, and read. Pure.
 //! - [`announce`]: binds them for as long as they hold.
-//! - [`living`]: finds those of others, and sees that they are not forged.
+//! - [`mod@living`]: finds those of others, and sees that they are not forged.
 //! - [`kept`]: what nobody may take away. Pure.
 //! - [`lock`]: one instance at a time changes things.
 //!
 //! # How to use it
 //!
-//! Coming, an instance takes the [`Lock`](lock::Lock), publishes its
-//! [`Announcement`](announce::Announcement), does its first cycle, and only then lets go of the lock: whoever
-//! cleans up before sees nothing of it, whoever cleans up after sees all of it. A rules backend that is found out
+//! Coming, an instance publishes its [`Announcement`](announce::Announcement), takes the [`Lock`](lock::Lock), does
+//! its first cycle, and only then lets go of the lock: whoever cleaned up before has ended, and whoever cleans up
+//! after sees all of it. A rules backend that is found out
 //! only in that cycle is announced as [`Undecided`](claim::Rules::Undecided) first, and
 //! [replaced](announce::Announcement::replace) then.
 //!
 //! Going with `--cleanup`, it withdraws its announcement, takes the lock, reads who is
-//! [living](living::living()), removes what is not [`Kept`](kept::Kept), and lets go. Its own announcement goes
+//! [living](mod@living), removes what is not [`Kept`], and lets go. Its own announcement goes
 //! first, since of two that go at once each would otherwise leave everything to the other.
 //!
 //! All of it is bounded. Without the lock, an instance goes on with a warning. When it can't know who lives,
@@ -43,3 +43,17 @@ pub mod names;
 mod socket;
 #[cfg(test)]
 mod tests;
+
+use self::{claim::InstanceId, kept::Kept, living::living};
+
+/// What all living instances but `own` want; everything, if that can't be found out.
+#[must_use]
+pub fn kept_by_others(own: InstanceId) -> Kept {
+    living(own).map_or_else(
+        |error| {
+            tracing::warn!(%error, "taking nothing away, since another instance may want it");
+            Kept::everything()
+        },
+        |others| Kept::of(&others),
+    )
+}

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{Outcome, Reconciler};
 use crate::{
     address::AddressError,
+    handover::kept_by_others,
     plan::{self, AddressChange, Link, Ownership, Present},
 };
 
@@ -20,8 +21,7 @@ impl Reconciler {
         self.index = Some(link.index);
         let present = self.netlink.addresses((!self.look_for_strays).then_some(link)).await?;
         if self.look_for_strays {
-            self.look_for_strays = false;
-            self.remove_strays(link, &present, outcome).await;
+            self.look_for_strays = self.remove_strays(link, &present, outcome).await;
         }
         let changes = plan::addresses_up(&self.wanted, self.ownership(), link, &present);
         self.observe(link, &present);
@@ -81,8 +81,11 @@ impl Reconciler {
     /// The device, created where there is none of that name.
     async fn device(&mut self, outcome: &mut Outcome) -> Result<Link, AddressError> {
         match self.netlink.link(&self.wanted.interface).await {
-            Err(AddressError::NoInterface(_)) => {}
-            link => return link,
+            Err(AddressError::NoInterface(_)) if !self.foreign_device => {}
+            link => {
+                self.foreign_device |= link.as_ref().is_ok_and(|link| !link.ours);
+                return link;
+            }
         }
         self.netlink.create_device(&self.wanted.interface).await?;
         tracing::info!(interface = %self.wanted.interface, "dummy device created");
@@ -135,17 +138,22 @@ impl Reconciler {
     }
 
     /// Takes addresses of ours away from where an earlier `--interface` put them, unless another instance has them
-    /// there: that one takes them away itself.
-    async fn remove_strays(&mut self, link: Link, present: &[Present], outcome: &mut Outcome) {
-        let mut going = Vec::new();
-        for stray in plan::strays(&self.wanted, link, present) {
-            let AddressChange::Remove { address, index } = stray else { continue };
+    /// there: then they are to be looked for again, since that one may end without taking them away.
+    async fn remove_strays(&mut self, link: Link, present: &[Present], outcome: &mut Outcome) -> bool {
+        let strays = plan::strays(&self.wanted, link, present);
+        if strays.is_empty() {
+            return false;
+        }
+        let (kept, mut going) = (kept_by_others(self.instance), Vec::new());
+        for stray in &strays {
+            let AddressChange::Remove { address, index } = *stray else { continue };
             match self.netlink.name(index).await {
-                Ok(Some(interface)) if !self.kept.wants_address(&interface, address) => going.push(stray),
+                Ok(Some(interface)) if !kept.wants_address(&interface, address) => going.push(*stray),
                 // Wanted there, or gone with its device.
                 _ => {}
             }
         }
         self.apply(link, &going, outcome).await;
+        going.len() < strays.len()
     }
 }

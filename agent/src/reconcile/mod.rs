@@ -16,9 +16,9 @@ pub use self::{
 use crate::{
     address::Netlink,
     contention::{Contention, Told},
-    handover::kept::Kept,
+    handover::claim::InstanceId,
     netlink::events::{Event, Events},
-    rules::{RulesError, backend::Rules, detect::Choice},
+    rules::{Rule, backend::Rules, detect::Choice},
     wanted::{LocalAddress, Wanted},
 };
 
@@ -75,7 +75,8 @@ pub struct Outcome {
     pub drift: Counts,
     /// What went wrong.
     pub problems: Problems,
-    /// Something is missing and not put back for that long yet, since somebody fights over it.
+    /// Something is missing and not put back for that long yet: not at all, if it was taken away just now, and longer
+    /// if somebody fights over it.
     pub held: Option<Duration>,
 }
 
@@ -108,26 +109,36 @@ pub struct Reconciler {
     events: Option<Events>,
     /// The number of the device, while it is known.
     index: Option<u32>,
+    /// A device of that name was there, and somebody else's: it is not ours to create if it goes.
+    foreign_device: bool,
     /// The kernel keeps marks on addresses, as far as is known.
     marks: bool,
     /// Addresses that were added here: ours, whether the kernel keeps marks or not.
     added: BTreeSet<LocalAddress>,
     /// Other devices are to be looked at for addresses of ours.
     look_for_strays: bool,
-    /// What other instances on this node want, as of the start.
-    kept: Kept,
+    /// Our number among the instances on this node.
+    instance: InstanceId,
     /// What events told of since it was looked at.
     dirt: Scope,
     fights: Fights,
     /// All was in place once, so that what is missing now was taken away.
     established: Scope,
     observed: Counts,
+    /// Rules that were inserted by the last cycle that inserted any, and not seen afterwards.
+    unseen: BTreeSet<Rule>,
 }
 
 impl Reconciler {
     /// Touches nothing yet. `interval` bounds how long somebody who fights back is given way to.
     #[must_use]
-    pub fn new(wanted: Wanted, choice: Choice, adopt: bool, interval: Duration) -> Self {
+    pub fn new(
+        wanted: Wanted,
+        choice: Choice,
+        adopt: bool,
+        interval: Duration,
+        instance: InstanceId,
+    ) -> Self {
         let rules = Rules::new(&wanted.rules, choice);
         let fight = || Contention::new(interval);
         Self {
@@ -136,14 +147,16 @@ impl Reconciler {
             netlink: Netlink::default(),
             events: None,
             index: None,
+            foreign_device: false,
             marks: true,
             added: BTreeSet::new(),
             look_for_strays: true,
-            kept: Kept::default(),
+            instance,
             dirt: Scope::default(),
             fights: Fights { addresses: fight(), rules: fight() },
             established: Scope::default(),
             observed: Counts::default(),
+            unseen: BTreeSet::new(),
             wanted,
         }
     }
@@ -151,11 +164,6 @@ impl Reconciler {
     /// Listens to events from now on.
     pub fn listen(&mut self) {
         self.events = Some(Events::open());
-    }
-
-    /// What other instances on this node want is nothing to take away.
-    pub fn keep(&mut self, kept: Kept) {
-        self.kept = kept;
     }
 
     /// How the rules are kept.
@@ -270,12 +278,21 @@ impl Reconciler {
         let after = self.rules.look().await;
         self.observed.rules = self.wanted.rules.len() - after.missing.len();
         after.errors.into_iter().for_each(|error| outcome.problems.add(error));
+        let unseen = std::mem::take(&mut self.unseen);
         for rule in after.missing {
+            // Taken away meanwhile, perhaps: one more cycle, at once.
+            self.dirt.rules = true;
+            outcome.hold(Duration::ZERO);
             // One that could not be inserted is told of already.
-            if made == looked.missing.len() {
-                let errors = self.rules.take_back(rule).await;
-                errors.into_iter().for_each(|error: RulesError| outcome.problems.add(error));
+            if !looked.missing.contains(&rule) || made < looked.missing.len() {
+                continue;
             }
+            // Perhaps it is there, in a form that is not recognised: it must not become more every time.
+            let errors = self.rules.take_back(rule).await;
+            if unseen.contains(&rule) {
+                errors.into_iter().for_each(|error| outcome.problems.add(error));
+            }
+            self.unseen.insert(rule);
         }
     }
 
@@ -287,7 +304,7 @@ impl Reconciler {
                 Some(Told::Begins) => tracing::warn!(
                     over,
                     "something on this node takes these away again and again; putting them back more and more \
-                     rarely, up to once a sync interval; find out what it is"
+                     rarely; find out what it is"
                 ),
                 Some(Told::Ends) => tracing::info!(over, "nothing takes these away any more"),
                 None => {}

@@ -119,6 +119,27 @@ fn somebody_who_fights_back_is_given_way_to() {
     assert_eq!(lines, 1, "{}", running.printed());
 }
 
+/// As the Go sidecar's cleanup does during a migration: that is drift, and no failure.
+#[test]
+fn rules_deleted_one_by_one_are_no_failure() {
+    let _netns = Netns::enter();
+    let running = NFT_V4.start(&[HOURLY]);
+    for _ in 0..3 {
+        for rule in NFT_V4.wanted() {
+            let (table, rule) = rule.split_once(" -A ").unwrap();
+            let _ = testkit::process::try_sh(&format!("iptables-nft -t {table} -D {rule}"));
+        }
+    }
+    // One that comes back goes to the head of its chain, so not in the same order.
+    let sorted = |mut rules: Vec<String>| {
+        rules.sort();
+        rules
+    };
+    let whole = || sorted(NFT_V4.rules()) == sorted(NFT_V4.wanted());
+    eventually(|| format!("{:?}", NFT_V4.rules()), || whole().then_some(()));
+    assert!(!running.printed().contains("not in place"), "{}", running.printed());
+}
+
 /// More events than the socket holds, while the agent can't read them: among them that a rule of ours is gone.
 #[test]
 fn an_overrun_is_a_full_look() {

@@ -123,6 +123,34 @@ fn an_address_on_another_instances_interface_stays() {
     assert!(has_address("lo", "10.96.0.2/32") && !has_address("br7", "10.96.0.2/32"));
 }
 
+/// The older instance ends without taking it away.
+#[test]
+fn an_address_left_by_another_instance_is_removed_later() {
+    let _netns = Netns::enter();
+    sh("ip link add br7 type bridge; ip link set br7 up");
+    let older = Running::start(agent().args([BOTH, "--interface=br7"]));
+    older.wait_for("in place, watching");
+    let newer = Running::start(agent().args([BOTH, "--sync-interval=100ms"]));
+    newer.wait_for("in place, watching");
+    older.stop();
+    eventually(|| newer.printed(), || (!has_address("br7", "10.96.0.2/32")).then_some(()));
+    assert!(has_address("lo", "10.96.0.2/32"));
+}
+
+/// It may come back as what it was.
+#[test]
+fn a_device_of_somebody_else_that_goes_is_not_created() {
+    let _netns = Netns::enter();
+    sh("ip link add br7 type bridge; ip link set br7 up");
+    let running = Running::start(agent().args([BOTH, "--interface=br7"]));
+    running.wait_for("in place, watching");
+    sh("ip link del br7");
+    let line = running.wait_for("not in place");
+    assert!(line.contains("interface br7 does not exist; see"), "{line}");
+    sh("ip link add br7 type bridge; ip link set br7 up");
+    eventually(|| running.printed(), || has_address_quietly("br7", "10.96.0.2/32").then_some(()));
+}
+
 /// The mark is what makes a device ours: here a bridge that has it.
 #[test]
 fn a_device_with_our_mark_is_brought_up_and_removed() {
