@@ -1,31 +1,42 @@
 //! The program's life: start among others, cycles, then the cleanup if it is wanted.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use common::{
     shutdown::Signals,
     version::version,
     zpages::{self, Subject},
 };
+use tokio::sync::Notify;
 
 use crate::{
     cli::{self, Config},
     conflict::{self, Question},
-    daemon::Keeper,
+    daemon::{Keeper, Stop},
     handover::{
         announce::Announcement,
         claim::{Claims, InstanceId, Kind, Rules},
         kept_by_others,
         lock::Lock,
     },
-    reconcile::{Problems, Reconciler, Scope, ToRemove},
+    reconcile::{Addresses, Part, Problems, RuleSet, ToRemove},
     status::Status,
     wanted::Wanted,
 };
 
-/// How long another instance is waited for. With a cleanup after it, this is to fit into Kubernetes' usual grace
-/// period of 30 s.
-const LOCK_TIME: Duration = Duration::from_secs(10);
+/// How long another instance is waited for. With the end of a cycle before it and a cleanup after it, this is to fit
+/// into Kubernetes' usual grace period of 30 s.
+const LOCK_TIME: Duration = Duration::from_secs(5);
+/// Rules come before addresses, but a node without its address reaches no API server at all: so it does not wait longer.
+const HEAD_START: Duration = Duration::from_secs(1);
+/// How often what could not be announced to other instances is tried again.
+const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why the program ends with exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -57,42 +68,91 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
         cleanup = config.cleanup,
         "starting"
     );
-    let mut place = Place::announce(wanted);
-    let mut reconciler = Reconciler::new(
-        wanted.clone(),
-        config.rules_backend,
-        config.adopt,
-        config.sync_interval.0,
-        place.id(),
-    );
-    let status = Arc::new(Status::new(&wanted.interface));
+    let place = Place::new(wanted);
+    let stop = Stop::default();
+    let interval = config.sync_interval;
+    let listen = config.daemon;
+    let mut rules = (!wanted.rules.is_empty()).then(|| {
+        RuleSet::new(&wanted.rules, config.rules_backend, listen, interval.0, Arc::clone(&stop.flag))
+    });
+    let mut addresses = Addresses::new(wanted.clone(), config.adopt, listen, interval.0, place.id);
+    let names = [Addresses::NAME, RuleSet::NAME];
+    let status = Arc::new(Status::new(names.get(..1 + usize::from(rules.is_some())).unwrap_or_default()));
     if config.daemon {
         serve(config, &status);
     }
-    // Whoever is leaving takes nothing away between our first look and our announcement.
-    let lock = take_lock().await;
-    let cycles = if config.daemon {
-        reconciler.listen();
-        let mut keeper = Keeper::new(&mut reconciler, Arc::clone(&status), config.sync_interval);
-        keeper.begin().await;
-        place.decided(wanted, keeper.rules_kind());
-        drop(lock);
-        tokio::spawn(conflict::watch::watch(Question::about(wanted), Arc::clone(&status)));
-        let signal = keeper.keep(&mut signals).await;
-        tracing::info!(signal, "stopping");
-        status.stopping();
-        Ok(())
-    } else {
-        let outcome = one_shot(&mut reconciler).await;
-        drop(lock);
-        outcome
+    // Whoever is leaving takes nothing away between our announcement and the end of our first cycles.
+    let lock = tokio::select! {
+        lock = take_lock() => Rc::new(lock),
+        // Nothing was touched yet.
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping before the start");
+            return Ok(());
+        }
     };
+    let started = Notify::new();
+    let outcome = {
+        let rules_lock = Rc::clone(&lock);
+        let keep_rules = async {
+            let mut failed = Ok(());
+            if let Some(rules) = &mut rules {
+                let mut keeper = Keeper::new(rules, &status, interval);
+                if config.daemon {
+                    keeper.cycle(None).await;
+                    place.decided(keeper.part().kind());
+                    started.notify_one();
+                    drop(rules_lock);
+                    keeper.keep(&stop).await;
+                } else {
+                    failed = until_in_place(keeper).await;
+                }
+            }
+            started.notify_one();
+            failed
+        };
+        let keep_addresses = async {
+            let _ = tokio::time::timeout(HEAD_START, started.notified()).await;
+            if stop.is_set() {
+                return Ok(());
+            }
+            let mut keeper = Keeper::new(&mut addresses, &status, interval);
+            if !config.daemon {
+                return until_in_place(keeper).await;
+            }
+            keeper.cycle(None).await;
+            drop(lock);
+            tokio::spawn(conflict::watch::watch(Question::about(wanted), Arc::clone(&status)));
+            keeper.keep(&stop).await;
+            Ok(())
+        };
+        let parts = async {
+            let (rules, addresses) = tokio::join!(keep_rules, keep_addresses);
+            Problems::both(rules, addresses)
+        };
+        let stopped = async {
+            if config.daemon {
+                tokio::select! {
+                    signal = signals.next() => tracing::info!(signal, "stopping"),
+                    () = place.keep() => {}
+                }
+                status.stopping();
+                stop.set();
+            }
+        };
+        // A cycle ends with what it is at; no program is left running.
+        tokio::join!(parts, stopped).0
+    };
+    let cycles = outcome.map_err(Failed::OneShot);
     // From here on signals are caught and not looked at: no half cleanup.
-    let cleanup = if config.cleanup { cleanup(&mut reconciler, wanted, place).await } else { Ok(()) };
+    let cleanup =
+        if config.cleanup { cleanup(&mut addresses, rules.as_mut(), wanted, place).await } else { Ok(()) };
     // Both are worth a line; the exit code is the same.
     if let (Err(first), Err(_)) = (&cycles, &cleanup) {
         tracing::error!("{first}");
         return cleanup;
+    }
+    if cycles.is_ok() && !config.daemon {
+        tracing::info!(changes = status.changes(), "in place");
     }
     cycles.and(cleanup)
 }
@@ -108,85 +168,115 @@ fn serve(config: &Config, status: &Arc<Status>) {
     }
 }
 
-async fn one_shot(reconciler: &mut Reconciler) -> Result<(), Failed> {
-    let mut changes = 0;
-    loop {
-        let outcome = reconciler.cycle(Scope::ALL).await;
-        changes += outcome.changes.sum();
-        if !outcome.problems.is_empty() {
-            return Err(Failed::OneShot(outcome.problems));
-        }
-        if outcome.is_in_place() {
-            tracing::info!(changes, "in place");
-            return Ok(());
-        }
-        // Something was taken away meanwhile; the second time that is a problem.
-    }
-}
-
-/// Takes everything away that no other instance on this node wants.
-async fn cleanup(reconciler: &mut Reconciler, wanted: &Wanted, place: Place) -> Result<(), Failed> {
+/// Takes everything away that no other instance on this node wants, addresses first.
+async fn cleanup(
+    addresses: &mut Addresses,
+    mut rules: Option<&mut RuleSet>,
+    wanted: &Wanted,
+    place: Place<'_>,
+) -> Result<(), Failed> {
     tracing::info!("cleaning up");
+    let kind = rules.as_ref().and_then(|rules| rules.kind());
     // Ours goes first: of two that leave at once, each would otherwise leave everything to the other.
     let id = place.withdraw();
     let _lock = take_lock().await;
     let kept = kept_by_others(id);
     let going = ToRemove::all_but(&kept, wanted);
-    reconciler.cleanup(&going).await.map_err(Failed::Cleanup)?;
+    let of_addresses = addresses.cleanup(&going, &kept).await;
+    let of_rules = match &mut rules {
+        Some(rules) => rules.cleanup(&going).await,
+        None => Ok(()),
+    };
+    Problems::both(of_addresses, of_rules).map_err(Failed::Cleanup)?;
     if kept.is_nothing() {
         tracing::info!("cleaned up, nothing of ours is left");
-    } else {
-        let addresses = going.addresses.len();
-        let rules = match reconciler.rules().kind() {
-            Some(Kind::Nftables) if going.table => wanted.rules.len(),
-            Some(Kind::Nftables) => 0,
-            _ => going.rules.len(),
-        };
-        tracing::info!(
-            addresses,
-            rules,
-            "cleaned up; the rest is another instance's on this node, and stays"
-        );
+        return Ok(());
     }
+    let rules = match kind {
+        Some(Kind::Nftables) if going.table => wanted.rules.len(),
+        Some(Kind::Nftables) => 0,
+        _ => going.rules.len(),
+    };
+    let addresses = going.addresses.len();
+    tracing::info!(addresses, rules, "cleaned up; the rest is another instance's on this node, and stays");
     Ok(())
 }
 
-/// Our place among the instances on this node.
+/// Our place among the instances on this node. What can't be announced is tried again.
 #[derive(Debug)]
-struct Place(Option<Announcement>);
+struct Place<'a> {
+    id: InstanceId,
+    wanted: &'a Wanted,
+    announcement: RefCell<Option<Announcement>>,
+    kind: Cell<Option<Kind>>,
+    /// What is announced is what is wanted.
+    complete: Cell<bool>,
+}
 
-impl Place {
-    fn announce(wanted: &Wanted) -> Self {
-        let rules = if wanted.rules.is_empty() { Rules::None } else { Rules::Undecided };
-        Self(
-            Announcement::publish(&claims(wanted, rules))
-                .inspect_err(|error| tracing::warn!(%error, "going on without"))
-                .ok(),
-        )
+impl<'a> Place<'a> {
+    fn new(wanted: &'a Wanted) -> Self {
+        let place = Self {
+            id: InstanceId::random(),
+            wanted,
+            announcement: RefCell::new(None),
+            kind: Cell::new(None),
+            complete: Cell::new(false),
+        };
+        place.announce();
+        place
     }
 
-    /// It is known now where the rules are kept.
-    fn decided(&mut self, wanted: &Wanted, kind: Option<Kind>) {
-        if let (Some(announcement), Some(kind)) = (&mut self.0, kind)
-            && !wanted.rules.is_empty()
-            && let Err(error) = announcement.replace(&claims(wanted, Rules::In(kind)))
-        {
-            tracing::warn!(%error, "going on without");
+    fn announce(&self) {
+        let rules = match self.kind.get() {
+            _ if self.wanted.rules.is_empty() => Rules::None,
+            Some(kind) => Rules::In(kind),
+            None => Rules::Undecided,
+        };
+        let addresses = self.wanted.addresses.iter().copied().collect();
+        let interface = self.wanted.interface.clone();
+        let claims = Claims { interface, addresses, port: self.wanted.port, rules };
+        let mut announcement = self.announcement.borrow_mut();
+        let announced = match announcement.as_mut() {
+            Some(announcement) => announcement.replace(&claims),
+            None => Announcement::publish(self.id, &claims).map(|new| *announcement = Some(new)),
+        };
+        self.complete.set(announced.is_ok());
+        if let Err(error) = announced {
+            tracing::warn!(%error, "going on without, and trying again");
         }
     }
 
-    fn id(&self) -> InstanceId {
-        self.0.as_ref().map_or_else(InstanceId::random, Announcement::id)
+    /// It is known now where the rules are kept.
+    fn decided(&self, kind: Option<Kind>) {
+        if kind != self.kind.get() {
+            self.kind.set(kind);
+            self.announce();
+        }
+    }
+
+    /// Tries again what could not be announced, for ever.
+    async fn keep(&self) {
+        loop {
+            tokio::time::sleep(ANNOUNCE_INTERVAL).await;
+            if !self.complete.get() {
+                self.announce();
+            }
+        }
     }
 
     fn withdraw(self) -> InstanceId {
-        self.0.map_or_else(InstanceId::random, Announcement::withdraw)
+        self.id
     }
 }
 
-fn claims(wanted: &Wanted, rules: Rules) -> Claims {
-    let addresses = wanted.addresses.iter().copied().collect();
-    Claims { interface: wanted.interface.clone(), addresses, port: wanted.port, rules }
+/// One cycle, and another one if something was taken away meanwhile; the second time that is a problem.
+async fn until_in_place<P: Part>(mut keeper: Keeper<'_, P>) -> Result<(), Problems> {
+    loop {
+        let outcome = keeper.once().await;
+        if outcome.held.is_none() || !outcome.problems.is_empty() {
+            return outcome.problems.into_result();
+        }
+    }
 }
 
 async fn take_lock() -> Option<Lock> {

@@ -3,7 +3,10 @@
 //! What is taken away now and then is put back at once. What is taken away again and again is wanted gone by somebody
 //! who will not give up, and neither will we; but each round costs the node something, so the rounds become rarer.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 /// Healed at once, before the first wait.
 const FREE: f64 = 20.0;
@@ -103,6 +106,50 @@ impl Contention {
     }
 }
 
+/// The fights over things of one kind: each has its own, so that what is not fought over is healed at once.
+#[derive(Debug)]
+pub struct Fights<K> {
+    over: BTreeMap<K, Contention>,
+    longest_wait: Duration,
+    on: bool,
+}
+
+impl<K: Ord> Fights<K> {
+    /// With the sync interval, which is the longest wait.
+    #[must_use]
+    pub fn new(interval: Duration) -> Self {
+        Self { over: BTreeMap::new(), longest_wait: interval, on: false }
+    }
+
+    /// How long to wait before the next heal of a thing; zero as a rule.
+    #[must_use]
+    pub fn hold(&self, thing: &K, now: Instant) -> Duration {
+        self.over.get(thing).map_or(Duration::ZERO, |contention| contention.hold(now))
+    }
+
+    /// A thing was put back.
+    pub fn healed(&mut self, thing: K, now: Instant) {
+        self.over.entry(thing).or_insert_with(|| Contention::new(self.longest_wait)).healed(now);
+    }
+
+    /// Whether there is a fight over any of them.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// Whether that has changed since it was asked last.
+    pub fn change(&mut self, now: Instant) -> Option<Told> {
+        for contention in self.over.values_mut() {
+            contention.change(now);
+        }
+        let on = self.over.values().any(Contention::is_on);
+        let change = (on != self.on).then_some(if on { Told::Begins } else { Told::Ends });
+        self.on = on;
+        change
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,5 +208,17 @@ mod tests {
             contention.healed(now);
             assert_eq!(contention.change(now), None);
         }
+    }
+
+    #[test]
+    fn what_is_not_fought_over_is_healed_at_once() {
+        let (now, mut fights) = (Instant::now(), Fights::new(Duration::from_secs(60)));
+        (0..25).for_each(|_| fights.healed("one", now));
+        fights.healed("other", now);
+        assert_eq!(fights.change(now), Some(Told::Begins));
+        assert_eq!(fights.change(now), None);
+        assert!(fights.is_on() && !fights.hold(&"one", now).is_zero());
+        assert!(fights.hold(&"other", now).is_zero() && fights.hold(&"new", now).is_zero());
+        assert_eq!(fights.change(now + Duration::from_secs(600)), Some(Told::Ends));
     }
 }

@@ -1,18 +1,21 @@
-//! Cycles until a signal: once an interval, and as soon as an event says that something may be missing.
+//! Cycles of one part, for as long as the program runs: once an interval, and as soon as an event says that something
+//! may be missing.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use common::{duration::GoDuration, shutdown::Signals};
-use tokio::time::sleep_until;
+use common::duration::GoDuration;
+use tokio::{sync::Notify, time::sleep_until};
 
 use crate::{
     backoff::Backoff,
     contention::Bucket,
-    handover::claim::Kind,
-    reconcile::{Outcome, Reconciler, Scope},
+    reconcile::{Outcome, Part},
     status::Status,
 };
 
@@ -26,11 +29,33 @@ const GATHERING: Duration = Duration::from_millis(100);
 /// A failure that goes on is told again after that time.
 const REMINDER: Duration = Duration::from_secs(300);
 
-/// Keeps everything in place.
+/// That the program is to end, told to whoever is at work.
+#[derive(Debug, Default)]
+pub struct Stop {
+    /// For what looks now and then.
+    pub flag: Arc<AtomicBool>,
+    wake: Notify,
+}
+
+impl Stop {
+    /// Tells it.
+    pub fn set(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+        self.wake.notify_waiters();
+    }
+
+    /// Whether it was told.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps one part in place.
 #[derive(Debug)]
-pub struct Keeper<'a> {
-    reconciler: &'a mut Reconciler,
-    status: Arc<Status>,
+pub struct Keeper<'a, P> {
+    part: &'a mut P,
+    status: &'a Status,
     interval: GoDuration,
     /// The next cycle, if nothing happens before.
     next: Instant,
@@ -47,12 +72,12 @@ pub struct Keeper<'a> {
     vain: Bucket,
 }
 
-impl<'a> Keeper<'a> {
+impl<'a, P: Part> Keeper<'a, P> {
     /// With the time between two cycles when nothing happens.
     #[must_use]
-    pub fn new(reconciler: &'a mut Reconciler, status: Arc<Status>, interval: GoDuration) -> Self {
+    pub fn new(part: &'a mut P, status: &'a Status, interval: GoDuration) -> Self {
         Self {
-            reconciler,
+            part,
             status,
             interval,
             next: Instant::now(),
@@ -65,79 +90,78 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// The first cycle.
-    pub async fn begin(&mut self) {
-        self.next = Instant::now() + self.cycle(Scope::ALL, None).await;
-    }
-
-    /// The kind of backend that keeps the rules, once it is known.
+    /// The part that is kept.
     #[must_use]
-    pub fn rules_kind(&self) -> Option<Kind> {
-        self.reconciler.rules().kind()
+    pub fn part(&self) -> &P {
+        self.part
     }
 
-    /// Runs cycles until a signal comes, and returns its name. A cycle that runs is never cut: a program started by it
-    /// would go on by itself.
-    pub async fn keep(&mut self, signals: &mut Signals) -> &'static str {
-        loop {
-            let woken = tokio::select! {
+    /// Runs cycles until told to stop. A cycle that runs is never cut: a program started by it would go on by itself.
+    pub async fn keep(&mut self, stop: &Stop) {
+        while !stop.is_set() {
+            let event = tokio::select! {
                 biased;
-                signal = signals.next() => return signal,
+                () = stop.wake.notified() => return,
                 // Before events: however many there are, polling goes on.
                 () = sleep_until(self.next.into()) => None,
-                dirt = self.reconciler.dirt() => Some(dirt),
+                () = self.part.event() => Some(Instant::now()),
             };
-            let event = woken.map(|_| Instant::now());
             if event.is_some() && self.vain.level(Instant::now()) > VAIN_CYCLES {
                 tokio::time::sleep(GATHERING).await;
             }
-            // While something is wrong, everything is looked at, so that the verdict is about everything.
-            let scope =
-                woken.filter(|_| self.failures == 0 && self.broken_since.is_none()).unwrap_or(Scope::ALL);
-            let wait = self.cycle(scope, event).await;
-            if scope == Scope::ALL || wait < self.interval.0 {
-                self.next = Instant::now() + wait;
-            }
+            self.cycle(event).await;
         }
     }
 
-    /// One cycle, and how long to wait for the next if nothing happens meanwhile.
-    async fn cycle(&mut self, scope: Scope, event: Option<Instant>) -> Duration {
+    /// One cycle, for whoever does no more than that.
+    pub async fn once(&mut self) -> Outcome {
         let began = Instant::now();
-        let outcome = self.reconciler.cycle(scope).await;
+        let outcome = self.part.cycle().await;
+        self.status.cycle(&outcome, began.elapsed(), self.part);
+        outcome
+    }
+
+    /// One cycle.
+    pub async fn cycle(&mut self, event: Option<Instant>) {
+        let began = Instant::now();
+        let outcome = self.part.cycle().await;
         let now = Instant::now();
-        self.status.cycle(&outcome, now - began, self.reconciler);
         if event.is_some() && outcome.changes.sum() == 0 {
             self.vain.add(now);
         }
         if self.settled && (outcome.drift.sum() > 0 || !outcome.is_in_place()) {
             self.broken_since.get_or_insert(event.unwrap_or(began));
         }
-        if outcome.is_in_place() {
+        let all_in_place = self.status.cycle(&outcome, now - began, self.part);
+        let wait = if outcome.is_in_place() {
             self.in_place(&outcome, now);
-            return self.interval.0.max(SHORTEST_INTERVAL);
+            self.interval.0.max(SHORTEST_INTERVAL)
+        } else if outcome.problems.is_empty() {
+            outcome.held.unwrap_or_default().max(SHORTEST_INTERVAL)
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            let wait = self.backoff.failed();
+            self.tell_failure(&outcome, wait, now);
+            wait
+        };
+        self.next = now + wait;
+        if let Some(changes) = all_in_place {
+            tracing::info!(changes, sync_interval = %self.interval, "in place, watching");
         }
-        if outcome.problems.is_empty() {
-            return outcome.held.unwrap_or(SHORTEST_INTERVAL);
-        }
-        self.failures = self.failures.saturating_add(1);
-        let wait = self.backoff.failed();
-        self.tell_failure(&outcome, wait, now);
-        wait
     }
 
     fn in_place(&mut self, outcome: &Outcome, now: Instant) {
         let broken = self.broken_since.take().map(|since| now - since);
-        let (drift, fights) = (outcome.drift, self.reconciler.contended());
+        let drift = outcome.drift;
         match (self.settled, self.failures) {
-            (false, _) => {
-                let changes = outcome.changes.sum();
-                tracing::info!(changes, sync_interval = %self.interval, "in place, watching");
+            // The status knows when all of it is.
+            (false, _) => {}
+            (true, 1..) => {
+                tracing::info!(part = P::NAME, failures = self.failures, "in place again after failures")
             }
-            (true, 1..) => tracing::info!(failures = self.failures, "in place again after failures"),
-            (true, 0) if drift.sum() == 0 => tracing::debug!("in place, nothing to do"),
+            (true, 0) if drift.sum() == 0 => tracing::debug!(part = P::NAME, "in place, nothing to do"),
             // Told as a whole already.
-            (true, 0) if fights != (false, false) => tracing::debug!(?drift, "taken away again, and back"),
+            (true, 0) if self.part.is_contended() => tracing::debug!(?drift, "taken away again, and back"),
             (true, 0) => {
                 let after = GoDuration(broken.unwrap_or_default());
                 let (addresses, rules, links) = (drift.addresses, drift.rules, drift.links);

@@ -140,11 +140,10 @@ impl Metrics {
         self.heal_seconds.observe(after.as_secs_f64());
     }
 
-    /// Whether somebody fights over addresses, and over rules.
-    pub fn contended(&self, (addresses, rules): (bool, bool)) {
-        for (kind, on) in [("address", addresses), ("rule", rules)] {
-            self.contention.get_or_create(&Kind { kind }).set(on.into());
-        }
+    /// Whether somebody fights over what a part (`addresses`, `rules`) keeps.
+    pub fn contended(&self, part: &str, on: bool) {
+        let kind = if part == "rules" { "rule" } else { "address" };
+        self.contention.get_or_create(&Kind { kind }).set(on.into());
     }
 
     /// How many addresses a DNAT gets in the way of.
@@ -183,7 +182,8 @@ mod tests {
         let outcome = Outcome { changes: some, drift, ..Outcome::default() };
         metrics.cycle(&outcome, Duration::from_millis(2), some, some);
         metrics.healed(Duration::from_millis(2));
-        metrics.contended((true, false));
+        metrics.contended("addresses", true);
+        metrics.contended("rules", false);
         metrics.in_place();
         let text = metrics.text();
         for line in [

@@ -50,12 +50,12 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    /// Announces these claims, under a number of its own, in the calling thread's network namespace.
+    /// Announces these claims, under the number of an instance, in the calling thread's network namespace.
     ///
     /// # Errors
     /// When a name can't be bound; then none is.
-    pub fn publish(claims: &Claims) -> Result<Self, AnnounceError> {
-        let mut announcement = Self { id: InstanceId::random(), sockets: BTreeMap::new() };
+    pub fn publish(id: InstanceId, claims: &Claims) -> Result<Self, AnnounceError> {
+        let mut announcement = Self { id, sockets: BTreeMap::new() };
         announcement.replace(claims)?;
         Ok(announcement)
     }

@@ -127,44 +127,41 @@ pub fn nft_event(message: Message<'_>) -> Option<Event<'_>> {
     Some(Event::Nft(NftChange { kind, family, table: named(1), chain }))
 }
 
-/// The sockets that events arrive at.
+/// A socket that events arrive at.
 #[derive(Debug)]
-pub struct Events {
-    route: Option<Listener>,
-    nft: Option<Listener>,
-}
+pub struct Events(Option<Listener>);
 
 impl Events {
-    /// Listens to devices and addresses. What can't be listened to is told in the log: then looking once an interval is
-    /// all there is. Must be called within a runtime.
+    /// Nothing is ever told.
     #[must_use]
-    pub fn open() -> Self {
-        Self {
-            route: listener("devices and addresses", NETLINK_ROUTE, &ROUTE_GROUPS, route_event),
-            nft: None,
-        }
+    pub fn none() -> Self {
+        Self(None)
     }
 
-    /// Listens to nf_tables too.
-    pub fn add_nft(&mut self) {
-        self.nft = listener("nf_tables", NETLINK_NETFILTER, &NFT_GROUPS, nft_event);
+    /// Of devices and addresses. What can't be listened to is told in the log: then looking once an interval is all
+    /// there is. Must be called within a runtime.
+    #[must_use]
+    pub fn of_addresses() -> Self {
+        Self(listener("devices and addresses", NETLINK_ROUTE, &ROUTE_GROUPS, route_event))
+    }
+
+    /// Of nf_tables.
+    #[must_use]
+    pub fn of_nft() -> Self {
+        Self(listener("nf_tables", NETLINK_NETFILTER, &NFT_GROUPS, nft_event))
     }
 
     /// Waits until there is something to drain.
     pub async fn wait(&mut self) {
-        let readable = async |listener: Option<&mut Listener>| match listener {
+        match &mut self.0 {
             Some(listener) => listener.readable().await,
             None => std::future::pending().await,
-        };
-        tokio::select! {
-            () = readable(self.route.as_mut()) => {}
-            () = readable(self.nft.as_mut()) => {}
         }
     }
 
     /// Hands on everything that has arrived.
     pub fn drain(&mut self, mut each: impl FnMut(Event<'_>)) {
-        for listener in [&mut self.route, &mut self.nft].into_iter().flatten() {
+        if let Some(listener) = &mut self.0 {
             listener.drain(&mut each);
         }
     }

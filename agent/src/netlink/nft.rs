@@ -13,7 +13,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
-    nftables::{GenMessage, NfTablesMessage},
+    nftables::{GenMessage, NfTablesMessage, TableAttribute, TableMessage},
     none::ControlMessage,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
@@ -36,6 +36,8 @@ const NFTABLES: u16 = 10;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NFTA_GEN_ID: u16 = 1;
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFT_TABLE_F_DORMANT: u32 = 1;
 /// Bytes of `struct nfgenmsg`, which stands before the attributes.
 pub const FAMILY_HEADER: usize = 4;
 
@@ -128,6 +130,20 @@ impl Nft {
             action,
             cause: io::Error::other("there is none in the answer"),
         })
+    }
+
+    /// Whether a table is there and put to sleep: none of its chains is in force then.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn is_dormant(&mut self, family: u8, table: &str) -> Result<bool, NftError> {
+        let attributes = vec![TableAttribute::Name(table.to_owned())];
+        let request = NfTablesMessage::GetTable(TableMessage { attributes });
+        let mut flags = 0;
+        self.get("look up a table", family.into(), request, |_, attributes| {
+            flags = wire::attribute(attributes, NFTA_TABLE_FLAGS).and_then(wire::number).unwrap_or_default();
+        })?;
+        Ok(flags & NFT_TABLE_F_DORMANT != 0)
     }
 
     /// Asks for one thing by its name and hands its attributes on. Whether it is there.

@@ -1,84 +1,148 @@
-//! The device and its addresses, in a cycle.
+//! The device and its addresses, in a cycle and in a cleanup.
 
-use std::time::Instant;
-
-use super::{Outcome, Reconciler};
-use crate::{
-    address::AddressError,
-    handover::kept_by_others,
-    plan::{self, AddressChange, Link, Ownership, Present},
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
 };
 
-impl Reconciler {
-    pub(super) async fn addresses_up(&mut self, outcome: &mut Outcome) -> Result<(), AddressError> {
-        let link = match self.device(outcome).await {
-            Ok(link) => link,
-            Err(error) => {
-                self.index = None;
-                return Err(error);
-            }
-        };
+use super::{Counts, Outcome, Part, Problems, ToRemove, tell_fights};
+use crate::{
+    address::{AddressError, Netlink},
+    contention::Fights,
+    handover::{claim::InstanceId, kept::Kept, kept_by_others},
+    netlink::events::{Event, Events},
+    plan::{self, AddressChange, Link, Ownership, Present},
+    wanted::{LocalAddress, Wanted},
+};
+
+/// The addresses that are kept in place, and their device.
+#[derive(Debug)]
+pub struct Addresses {
+    wanted: Wanted,
+    ownership: Ownership,
+    netlink: Netlink,
+    events: Events,
+    /// An event told of a change that was not looked at yet.
+    dirty: bool,
+    /// The number of the device, while it is known.
+    index: Option<u32>,
+    /// A device of that name was there, and somebody else's: it is not ours to create if it goes.
+    foreign_device: bool,
+    /// Addresses that were added here: ours on a kernel that keeps no marks.
+    added: BTreeSet<LocalAddress>,
+    /// Other devices are to be looked at for addresses of ours.
+    look_for_strays: bool,
+    /// Our number among the instances on this node.
+    instance: InstanceId,
+    /// Over an address, or over the state of the device (None).
+    fights: Fights<Option<LocalAddress>>,
+    /// All was in place once, so that what is missing now was taken away.
+    established: bool,
+    observed: Counts,
+}
+
+impl Addresses {
+    /// Touches nothing yet. `interval` bounds how long somebody who fights back is given way to. To `listen` to events,
+    /// it must be called within a runtime.
+    #[must_use]
+    pub fn new(wanted: Wanted, adopt: bool, listen: bool, interval: Duration, instance: InstanceId) -> Self {
+        Self {
+            wanted,
+            ownership: Ownership { adopt, marks: true },
+            netlink: Netlink::default(),
+            events: if listen { Events::of_addresses() } else { Events::none() },
+            dirty: false,
+            index: None,
+            foreign_device: false,
+            added: BTreeSet::new(),
+            look_for_strays: true,
+            instance,
+            fights: Fights::new(interval),
+            established: false,
+            observed: Counts::default(),
+        }
+    }
+
+    /// Takes all events that have arrived. What is observed from here on answers them.
+    fn drain(&mut self) {
+        let (dirty, index, interface) = (&mut self.dirty, self.index, &self.wanted.interface);
+        self.events.drain(|event| {
+            *dirty |= match event {
+                Event::Link { index: of, name } => index == Some(of) || name == interface.as_str(),
+                Event::Address { index: of } => index == Some(of),
+                Event::Lost => true,
+                Event::Nft(_) | Event::Generation(_) => false,
+            };
+        });
+    }
+
+    async fn bring_up(&mut self, outcome: &mut Outcome) -> Result<(), AddressError> {
+        self.index = None;
+        let link = self.device(outcome).await?;
         self.index = Some(link.index);
-        let present = self.netlink.addresses((!self.look_for_strays).then_some(link)).await?;
-        if self.look_for_strays {
-            self.look_for_strays = self.remove_strays(link, &present, outcome).await;
-        }
-        let changes = plan::addresses_up(&self.wanted, self.ownership(), link, &present);
+        let present = self.netlink.addresses(Some(link)).await?;
         self.observe(link, &present);
-        let down = || AddressError::Down(self.wanted.interface.clone());
-        if changes.is_empty() {
-            return if link.up { Ok(()) } else { Err(down()) };
-        }
-        let drift = |change: &&AddressChange| !matches!(change, AddressChange::Mark(_));
-        let is_drift = self.established.addresses && changes.iter().any(|change| drift(&change));
-        let now = Instant::now();
-        let wait = self.fights.addresses.hold(now);
-        if is_drift && !wait.is_zero() {
-            outcome.hold(wait);
-            return Ok(());
-        }
-        let made = self.apply(link, &changes, outcome).await;
+        let changes = plan::addresses_up(&self.wanted, self.ownership, link, &present);
+        let going = self.without_fights(changes, outcome);
+        let made = self.apply(link, &going, &mut outcome.problems).await;
         let count = |wanted: fn(&AddressChange) -> bool| made.iter().filter(|change| wanted(change)).count();
-        outcome.changes.addresses += count(|change| !matches!(change, AddressChange::LinkUp));
-        outcome.changes.links += count(|change| matches!(change, AddressChange::LinkUp));
-        if is_drift {
-            outcome.drift.addresses = count(|change| matches!(change, AddressChange::Add(_)));
-            outcome.drift.links = outcome.changes.links;
-            self.fights.addresses.healed(now);
+        let added = count(|change| matches!(change, AddressChange::Add(_)));
+        let brought_up = count(|change| matches!(change, AddressChange::LinkUp));
+        outcome.changes.addresses = count(|change| !matches!(change, AddressChange::LinkUp));
+        outcome.changes.links += brought_up;
+        if self.established {
+            (outcome.drift.addresses, outcome.drift.links) = (added, brought_up);
+            let now = Instant::now();
+            made.iter().filter_map(thing).for_each(|thing| self.fights.healed(thing, now));
         }
-        self.verify(&made, outcome).await
+        let link = if made.is_empty() { link } else { self.verify(&made, outcome).await? };
+        if !link.up {
+            return Err(AddressError::Down(self.wanted.interface.clone()));
+        }
+        if self.look_for_strays && outcome.is_in_place() {
+            self.look_for_strays = self.remove_strays(link, &mut outcome.problems).await?;
+        }
+        Ok(())
+    }
+
+    /// Those that nobody fights over, or not just now.
+    fn without_fights(&self, changes: Vec<AddressChange>, outcome: &mut Outcome) -> Vec<AddressChange> {
+        let now = Instant::now();
+        let hold = |change: &AddressChange| {
+            thing(change).map_or(Duration::ZERO, |thing| self.fights.hold(&thing, now))
+        };
+        changes.iter().map(hold).filter(|wait| !wait.is_zero()).for_each(|wait| outcome.hold(wait));
+        changes.into_iter().filter(|change| hold(change).is_zero()).collect()
     }
 
     /// Looks again: only what is seen counts. What the kernel told meanwhile is answered by it.
-    async fn verify(&mut self, made: &[AddressChange], outcome: &mut Outcome) -> Result<(), AddressError> {
+    async fn verify(&mut self, made: &[AddressChange], outcome: &mut Outcome) -> Result<Link, AddressError> {
         self.drain();
-        self.dirt.addresses = false;
+        self.dirty = false;
         let link = self.netlink.link(&self.wanted.interface).await?;
         self.index = Some(link.index);
         let present = self.netlink.addresses(Some(link)).await?;
         self.observe(link, &present);
-        for left in plan::addresses_up(&self.wanted, self.ownership(), link, &present) {
+        for left in plan::addresses_up(&self.wanted, self.ownership, link, &present) {
             match left {
                 AddressChange::Add(address) if made.contains(&left) => {
                     outcome.problems.add(AddressError::NotSeen(address));
                 }
-                AddressChange::Mark(address) if self.marks && self.just_marked(address, made) => {
+                // Marked just now.
+                AddressChange::Mark(_) if made.contains(&left) => {
                     tracing::debug!("this kernel keeps no marks on addresses (IFA_PROTO, Linux 5.18)");
-                    self.marks = false;
+                    self.ownership.marks = false;
+                }
+                AddressChange::Mark(address) if made.contains(&AddressChange::Add(address)) => {
+                    self.ownership.marks = false;
                 }
                 _ => {}
             }
         }
-        if link.up { Ok(()) } else { Err(AddressError::Down(self.wanted.interface.clone())) }
+        Ok(link)
     }
 
-    fn just_marked(&self, address: crate::wanted::LocalAddress, made: &[AddressChange]) -> bool {
-        made.iter().any(|change| {
-            matches!(change, AddressChange::Add(made) | AddressChange::Mark(made) if *made == address)
-        })
-    }
-
-    /// The device, created where there is none of that name.
+    /// The device, created where there is none of that name and never was one of somebody else's.
     async fn device(&mut self, outcome: &mut Outcome) -> Result<Link, AddressError> {
         match self.netlink.link(&self.wanted.interface).await {
             Err(AddressError::NoInterface(_)) if !self.foreign_device => {}
@@ -93,35 +157,31 @@ impl Reconciler {
         self.netlink.link(&self.wanted.interface).await
     }
 
-    fn ownership(&self) -> Ownership {
-        Ownership { adopt: self.adopt, marks: self.marks }
-    }
-
     fn observe(&mut self, link: Link, present: &[Present]) {
-        let missing = plan::addresses_up(&self.wanted, self.ownership(), link, present);
+        let missing = plan::addresses_up(&self.wanted, self.ownership, link, present);
         let missing = missing.iter().filter(|change| matches!(change, AddressChange::Add(_))).count();
         self.observed.addresses = self.wanted.addresses.len() - missing;
         self.observed.links = usize::from(link.up);
     }
 
     /// Carries changes out and returns those that were made.
-    pub(super) async fn apply(
+    async fn apply(
         &mut self,
         link: Link,
         changes: &[AddressChange],
-        outcome: &mut Outcome,
+        problems: &mut Problems,
     ) -> Vec<AddressChange> {
-        let interface = self.wanted.interface.clone();
         let mut made = Vec::new();
         for change in changes {
             match self.netlink.apply(link, *change).await {
                 Ok(true) => made.push(*change),
                 Ok(false) => continue,
                 Err(error) => {
-                    outcome.problems.add(error);
+                    problems.add(error);
                     continue;
                 }
             }
+            let interface = &self.wanted.interface;
             match change {
                 AddressChange::LinkUp => tracing::debug!(%interface, "interface brought up"),
                 AddressChange::Add(address) => {
@@ -139,13 +199,21 @@ impl Reconciler {
 
     /// Takes addresses of ours away from where an earlier `--interface` put them, unless another instance has them
     /// there: then they are to be looked for again, since that one may end without taking them away.
-    async fn remove_strays(&mut self, link: Link, present: &[Present], outcome: &mut Outcome) -> bool {
-        let strays = plan::strays(&self.wanted, link, present);
+    async fn remove_strays(&mut self, link: Link, problems: &mut Problems) -> Result<bool, AddressError> {
+        let strays = plan::strays(&self.wanted, link, &self.netlink.addresses(None).await?);
         if strays.is_empty() {
-            return false;
+            return Ok(false);
         }
-        let (kept, mut going) = (kept_by_others(self.instance), Vec::new());
-        for stray in &strays {
+        let kept = kept_by_others(self.instance);
+        let going = self.unkept(&kept, &strays).await;
+        self.apply(link, &going, problems).await;
+        Ok(going.len() < strays.len())
+    }
+
+    /// Those of `strays` that no other instance wants where they are.
+    async fn unkept(&mut self, kept: &Kept, strays: &[AddressChange]) -> Vec<AddressChange> {
+        let mut going = Vec::new();
+        for stray in strays {
             let AddressChange::Remove { address, index } = *stray else { continue };
             match self.netlink.name(index).await {
                 Ok(Some(interface)) if !kept.wants_address(&interface, address) => going.push(*stray),
@@ -153,7 +221,117 @@ impl Reconciler {
                 _ => {}
             }
         }
-        self.apply(link, &going, outcome).await;
-        going.len() < strays.len()
+        going
+    }
+
+    /// Takes away what `going` says, wherever it is, and goes on after an error. What is gone already is success.
+    ///
+    /// # Errors
+    /// When something of ours is left, or could not be looked for.
+    pub async fn cleanup(&mut self, going: &ToRemove, kept: &Kept) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        if let Err(error) = self.take_down(going, kept, &mut problems).await {
+            problems.add(error);
+        }
+        problems.into_result()
+    }
+
+    async fn take_down(
+        &mut self,
+        going: &ToRemove,
+        kept: &Kept,
+        problems: &mut Problems,
+    ) -> Result<(), AddressError> {
+        let link = match self.netlink.link(&self.wanted.interface).await {
+            // No device, so no address on it.
+            Err(AddressError::NoInterface(_)) => return Ok(()),
+            link => link?,
+        };
+        let wanted = Wanted { addresses: going.addresses.clone(), ..self.wanted.clone() };
+        let (ownership, added) = (self.ownership, self.added.clone());
+        let ours = |address| ownership.adopt || (!ownership.marks && added.contains(&address));
+        let present = self.netlink.addresses(None).await?;
+        let mut changes = plan::addresses_down(&wanted, link, &present, ours);
+        let stays = |address: &&LocalAddress| {
+            let is_there = present.iter().any(|it| it.net == address.net() && it.index == link.index);
+            is_there && !changes.contains(&AddressChange::Remove { address: **address, index: link.index })
+        };
+        let staying: Vec<LocalAddress> = wanted.addresses.iter().filter(stays).copied().collect();
+        for address in &staying {
+            tracing::info!(%address, "left in place: somebody else added it, and --adopt=false");
+        }
+        let strays = plan::strays(&self.wanted, link, &present);
+        changes.extend(self.unkept(kept, &strays).await);
+        let mut failures = Problems::default();
+        self.apply(link, &changes, &mut failures).await;
+        // Only what is really left counts.
+        let present = self.netlink.addresses(Some(link)).await?;
+        let left = plan::addresses_down(&wanted, link, &present, ours);
+        for change in &left {
+            if let AddressChange::Remove { address, .. } = change
+                && failures.is_empty()
+            {
+                failures.add(AddressError::Left(*address));
+            }
+        }
+        if !left.is_empty() {
+            problems.append(failures);
+        }
+        if going.device && link.ours && staying.is_empty() {
+            self.netlink.remove_device(link).await?;
+            tracing::info!(interface = %self.wanted.interface, "device removed");
+        }
+        Ok(())
+    }
+}
+
+/// What a change is about, where it can be fought over.
+fn thing(change: &AddressChange) -> Option<Option<LocalAddress>> {
+    match change {
+        AddressChange::LinkUp => Some(None),
+        AddressChange::Add(address) => Some(Some(*address)),
+        AddressChange::Mark(_) | AddressChange::Remove { .. } => None,
+    }
+}
+
+impl Part for Addresses {
+    const NAME: &'static str = "addresses";
+
+    async fn cycle(&mut self) -> Outcome {
+        self.drain();
+        self.dirty = false;
+        let mut outcome = Outcome::default();
+        if let Err(error) = self.bring_up(&mut outcome).await {
+            if self.index.is_none() {
+                self.observed = Counts::default();
+            }
+            outcome.problems.add(error);
+        }
+        self.established |= outcome.is_in_place();
+        tell_fights(Self::NAME, &mut self.fights);
+        outcome
+    }
+
+    async fn event(&mut self) {
+        while !self.dirty {
+            self.events.wait().await;
+            self.drain();
+        }
+    }
+
+    fn desired(&self) -> Counts {
+        Counts { addresses: self.wanted.addresses.len(), links: 1, ..Counts::default() }
+    }
+
+    fn observed(&self) -> Counts {
+        self.observed
+    }
+
+    fn is_contended(&self) -> bool {
+        self.fights.is_on()
+    }
+
+    fn describe(&self) -> String {
+        format!("interface {}", self.wanted.interface)
     }
 }

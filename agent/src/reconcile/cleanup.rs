@@ -1,10 +1,7 @@
-//! The way down: addresses first, then the rules.
+//! What the way down takes along. Pure.
 
-use super::{Outcome, Problems, Reconciler};
 use crate::{
-    address::AddressError,
     handover::{claim::Kind, kept::Kept},
-    plan::{self, AddressChange},
     rules::Rule,
     wanted::{LocalAddress, Wanted},
 };
@@ -35,64 +32,5 @@ impl ToRemove {
             table: !wanted.rules.is_empty() && !kept.wants_table(&all_addresses, wanted.port),
             device: !kept.wants_device(&wanted.interface),
         }
-    }
-}
-
-impl Reconciler {
-    /// Takes away what `going` says, addresses first, and goes on after an error. What is gone already is success.
-    ///
-    /// # Errors
-    /// When something of ours is left, or could not be looked for.
-    pub async fn cleanup(&mut self, going: &ToRemove) -> Result<(), Problems> {
-        let mut outcome = Outcome::default();
-        if let Err(error) = self.addresses_down(going, &mut outcome).await {
-            outcome.problems.add(error);
-        }
-        if (going.table || !going.rules.is_empty())
-            && let Err(errors) = self.rules.delete_all(&going.rules, going.table).await
-        {
-            errors.into_iter().for_each(|error| outcome.problems.add(error));
-        }
-        outcome.problems.into_result()
-    }
-
-    async fn addresses_down(&mut self, going: &ToRemove, outcome: &mut Outcome) -> Result<(), AddressError> {
-        let link = match self.netlink.link(&self.wanted.interface).await {
-            // No device, so no address on it.
-            Err(AddressError::NoInterface(_)) => return Ok(()),
-            link => link?,
-        };
-        let wanted = Wanted { addresses: going.addresses.clone(), ..self.wanted.clone() };
-        let present = self.netlink.addresses(Some(link)).await?;
-        let (adopt, added) = (self.adopt, self.added.clone());
-        let ours = |address| adopt || added.contains(&address);
-        let changes = plan::addresses_down(&wanted, link, &present, ours);
-        for address in &wanted.addresses {
-            let is_there = present.iter().any(|present| present.net == address.net());
-            let goes = AddressChange::Remove { address: *address, index: link.index };
-            if is_there && !changes.contains(&goes) {
-                tracing::info!(%address, "left in place: it was there before, and --adopt=false");
-            }
-        }
-        let mut failures = Outcome::default();
-        self.apply(link, &changes, &mut failures).await;
-        // Only what is really left counts.
-        let present = self.netlink.addresses(Some(link)).await?;
-        let left = plan::addresses_down(&wanted, link, &present, ours);
-        if !left.is_empty() && failures.problems.is_empty() {
-            for change in &left {
-                if let AddressChange::Remove { address, .. } = change {
-                    failures.problems.add(AddressError::Left(*address));
-                }
-            }
-        }
-        if !left.is_empty() {
-            outcome.problems.0.append(&mut failures.problems.0);
-        }
-        if going.device && link.ours {
-            self.netlink.remove_device(link).await?;
-            tracing::info!(interface = %self.wanted.interface, "device removed");
-        }
-        Ok(())
     }
 }

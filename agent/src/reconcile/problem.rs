@@ -17,7 +17,7 @@ pub enum Problem {
 
 /// All that went wrong in one cycle or cleanup, as one line.
 #[derive(Debug, Default)]
-pub struct Problems(pub(super) Vec<Problem>);
+pub struct Problems(Vec<Problem>);
 
 impl Problems {
     /// Whether nothing went wrong.
@@ -30,7 +30,26 @@ impl Problems {
         self.0.push(problem.into());
     }
 
-    pub(super) fn into_result(self) -> Result<(), Self> {
+    /// All of both.
+    pub(super) fn append(&mut self, mut more: Self) {
+        self.0.append(&mut more.0);
+    }
+
+    /// Of two outcomes, all that went wrong in either.
+    ///
+    /// # Errors
+    /// If anything did.
+    pub fn both(one: Result<(), Self>, other: Result<(), Self>) -> Result<(), Self> {
+        let mut problems = one.err().unwrap_or_default();
+        problems.append(other.err().unwrap_or_default());
+        problems.into_result()
+    }
+
+    /// Nothing, or these.
+    ///
+    /// # Errors
+    /// If anything went wrong.
+    pub fn into_result(self) -> Result<(), Self> {
         if self.is_empty() { Ok(()) } else { Err(self) }
     }
 }

@@ -1,9 +1,12 @@
 //! The backend in use, whichever it is, and when there is nothing to look at.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use super::{
-    Family, Rule, RulesError,
+    Family, Rule, RulesError, Table,
     detect::{self, Choice, Chosen},
     iptables::Iptables,
     nftables::Nftables,
@@ -134,8 +137,8 @@ impl Rules {
         }
     }
 
-    /// Looks for what is missing, with the backend that was chosen. Where nothing can have changed since the last look, that is one message to the
-    /// kernel and nothing else.
+    /// Looks for what is missing, with the backend that was chosen. Where nothing can have changed since the last look,
+    /// that is one message to the kernel and nothing else.
     pub async fn look(&mut self) -> Looked {
         // An event told so already, and every look at nf_tables would be one too many: whoever took the table's rules
         // away holds up all transactions for some 10 ms as soon as it closes its socket.
@@ -162,8 +165,14 @@ impl Rules {
     async fn look_again(&mut self) -> Looked {
         match &self.backend {
             Some(Backend::Iptables(iptables)) => {
+                let in_nf_tables = iptables.programs().in_nf_tables;
                 let seen = iptables.seen(&self.wanted).await;
-                Looked { missing: plan::rules_to_insert(&self.wanted, &seen.copies), errors: seen.errors }
+                let missing = plan::rules_to_insert(&self.wanted, &seen.copies);
+                let mut looked = Looked { missing, errors: seen.errors };
+                if in_nf_tables {
+                    self.look_for_sleepers(&mut looked);
+                }
+                looked
             }
             Some(Backend::Nftables(_)) => match self.on_table(Nftables::missing) {
                 Ok(missing) => Looked { missing, errors: Vec::new() },
@@ -173,29 +182,46 @@ impl Rules {
         }
     }
 
-    /// Puts what is missing in place; what the second return value says failed. Nothing is believed to be there
-    /// until it was looked for again.
-    pub async fn insert(&mut self, missing: &[Rule]) -> (usize, Vec<RulesError>) {
+    /// A table that was put to sleep lists its rules as before, and none of them is in force.
+    fn look_for_sleepers(&mut self, looked: &mut Looked) {
+        let tables: BTreeSet<(Family, Table)> =
+            self.wanted.iter().map(|rule| (rule.family(), rule.table())).collect();
+        for (family, table) in tables {
+            match on_nft(&mut self.nft, |nft| nft.is_dormant(family.number(), table.name())) {
+                Ok(true) => looked.errors.push(RulesError::Dormant { family, table }),
+                Ok(false) => {}
+                Err(error) => tracing::debug!(%error, "no look for dormant tables"),
+            }
+        }
+    }
+
+    /// Puts what is missing in place, and returns what was put there and what went wrong. Nothing is believed to be there
+    /// until it was looked for again. Ends early once `stop` is set, or a lock could not be had: the next rule would
+    /// wait for it as well.
+    pub async fn insert(&mut self, missing: &[Rule], stop: &AtomicBool) -> (Vec<Rule>, Vec<RulesError>) {
+        let (mut made, mut errors) = (Vec::new(), Vec::new());
         match &self.backend {
-            None => (0, Vec::new()),
+            None => {}
             Some(Backend::Nftables(_)) => match self.on_table(Nftables::replace) {
                 Ok(()) => {
                     self.tracker.forget();
-                    (missing.len(), Vec::new())
+                    made.extend(missing);
                 }
-                Err(error) => (0, vec![error]),
+                Err(error) => errors.push(error),
             },
             Some(Backend::Iptables(iptables)) => {
-                let (mut made, mut errors) = (0, Vec::new());
                 for rule in missing {
+                    if stop.load(Ordering::Relaxed) || errors.iter().any(RulesError::holds_up) {
+                        break;
+                    }
                     match iptables.insert(*rule).await {
-                        Ok(()) => made += 1,
+                        Ok(()) => made.push(*rule),
                         Err(error) => errors.push(error),
                     }
                 }
-                (made, errors)
             }
         }
+        (made, errors)
     }
 
     /// Gives up on a rule that was inserted and is not seen: if it is there after all, in a form that is not

@@ -2,7 +2,7 @@
 
 use std::mem::discriminant;
 
-use super::{Rule, detect::Missing, exec::RunError};
+use super::{Family, Rule, Table, detect::Missing, exec::RunError};
 use crate::netlink::nft::NftError;
 
 /// Why rules could not be read or changed.
@@ -25,6 +25,16 @@ pub enum RulesError {
     /// What was written is not there.
     #[error("inserted, but not there afterwards, so something else on this node removes it: {0}")]
     NotSeen(Rule),
+    /// The table is there and not in force.
+    #[error(
+        "somebody put the table {family} {table} to sleep (flags dormant), so no rule in it is in force; wake it with nft 'add table {family} {table} {{ flags 0; }}'"
+    )]
+    Dormant {
+        /// Of which family.
+        family: Family,
+        /// Which.
+        table: Table,
+    },
     /// Cleanup was not enough.
     #[error("still there after its cleanup, {copies} times: {rule}")]
     Left {
@@ -34,11 +44,17 @@ pub enum RulesError {
         copies: usize,
     },
     /// Cleanup took too long.
-    #[error("gave up after 15s, with {0} rules still to delete")]
+    #[error("gave up after 10s, with {0} rules still to delete")]
     OutOfTime(usize),
 }
 
 impl RulesError {
+    /// Whether the next program would fail in the same way, after as long a wait.
+    #[must_use]
+    pub fn holds_up(&self) -> bool {
+        matches!(self, Self::Run(RunError::Locked { .. } | RunError::TimedOut { .. }))
+    }
+
     /// Errors of the same kind have the same cause as a rule, and the same remedy.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {

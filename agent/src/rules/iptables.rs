@@ -22,7 +22,7 @@ use crate::netlink::events::{self, NftChange};
 /// Copies of one rule that cleanup takes away at most: somebody who adds them faster is not to keep it forever.
 const MOST_COPIES: usize = 1000;
 /// How long a cleanup of rules may take, one program that runs beyond it aside.
-const CLEANUP_TIME: Duration = Duration::from_secs(15);
+const CLEANUP_TIME: Duration = Duration::from_secs(10);
 
 /// What is known of rules.
 #[derive(Debug, Default)]
@@ -141,7 +141,7 @@ impl Iptables {
     }
 
     /// Takes every copy of every rule away, and looks whether they are gone. Goes on after an error, but not for
-    /// longer than 15 s. `everywhere`: copies in the other interface to the kernel go too.
+    /// longer than 10 s. `everywhere`: copies in the other interface to the kernel go too.
     ///
     /// # Errors
     /// All that went wrong, if any of the rules is left or could not be looked for.
@@ -206,10 +206,7 @@ impl Iptables {
                     Ok(false) => break,
                     Err(error) => {
                         // What held this one up will hold the others up.
-                        if matches!(
-                            error,
-                            RulesError::Run(RunError::Locked { .. } | RunError::TimedOut { .. })
-                        ) {
+                        if error.holds_up() {
                             self.haste = Haste::Great;
                         }
                         tracing::warn!(%rule, %error, "cleanup goes on after an error");

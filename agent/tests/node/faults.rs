@@ -306,3 +306,63 @@ fn a_full_disk_loses_log_lines_and_nothing_else() {
     let (status, _) = running.stop();
     assert!(status.success());
 }
+
+/// Programs that wait for a lock hold up rules, and nothing else.
+#[test]
+fn an_address_does_not_wait_for_rules_that_cannot_be_set_up() {
+    let _netns = Netns::enter();
+    let held = hold_the_lock();
+    let both = ["--ip-address=fd00::2", "--cleanup"];
+    let running = Running::start(&mut LEGACY_V4.agent(&both));
+    // Each of ten rules would wait five seconds.
+    testkit::eventually(|| running.printed(), || has_address("lo", "fd00::2/128").then_some(()));
+    assert!(!running.printed().contains("in place, watching"));
+    sh("ip addr del 10.96.0.2/32 dev lo");
+    testkit::eventually(|| running.printed(), || has_address("lo", "10.96.0.2/32").then_some(()));
+    drop(held);
+    running.wait_for("in place, watching");
+    let (status, printed) = running.stop();
+    assert!(status.success(), "{printed}");
+}
+
+#[test]
+fn a_stop_in_the_first_cycle_is_not_waited_for() {
+    let _netns = Netns::enter();
+    let held = hold_the_lock();
+    let begun = std::time::Instant::now();
+    let running = Running::start(&mut LEGACY_V4.agent(&["--ip-address=10.96.0.3,10.96.0.4,10.96.0.5"]));
+    running.wait_for("rules backend chosen");
+    let (status, printed) = running.stop();
+    assert!(status.success(), "{printed}");
+    // Twenty rules of five seconds each are a minute and a half.
+    assert!(begun.elapsed().as_secs() < 25, "{printed}");
+    drop(held);
+}
+
+/// What fails is no fight, however often something else happens meanwhile.
+#[test]
+fn failures_are_not_taken_for_a_fight() {
+    let _netns = Netns::enter();
+    let running = Running::start(agent().args(["--ip-address=10.96.0.2,fd00::2"]));
+    running.wait_for("in place, watching");
+    sh("echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6");
+    running.wait_for("IPv6 is disabled");
+    for n in 0..40 {
+        sh(&format!("ip addr add 10.9.9.{n}/32 dev lo"));
+    }
+    sh("ip addr del 10.96.0.2/32 dev lo");
+    testkit::eventually(|| running.printed(), || has_address("lo", "10.96.0.2/32").then_some(()));
+    sh("echo 0 > /proc/sys/net/ipv6/conf/lo/disable_ipv6");
+    testkit::eventually(|| running.printed(), || has_address("lo", "fd00::2/128").then_some(()));
+    assert!(!running.printed().contains("again and again"), "{}", running.printed());
+}
+
+#[test]
+fn a_table_of_iptables_that_sleeps_is_told() {
+    let _netns = Netns::enter();
+    let running = NFT_V4.start(&["--sync-interval=1h"]);
+    sh("nft 'add table ip raw { flags dormant; }'");
+    running.wait_for("somebody put the table ip raw to sleep");
+    sh("nft 'add table ip raw { flags 0; }' || nft 'add table ip raw'");
+    running.wait_for("in place again after failures");
+}

@@ -193,3 +193,17 @@ fn a_lock_that_is_never_free_is_not_waited_for_forever() {
     assert!(status.success() && printed.contains("has held the lock"), "{printed}");
     assert!(has_address("lo", "10.96.0.2/32"));
 }
+
+/// Out of file descriptors at the start, for a while.
+#[test]
+fn what_could_not_be_announced_is_announced_later() {
+    let _netns = Netns::enter();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -Sn 10; exec \"$@\"", "sh"]).arg(agent().get_program());
+    let addresses: Vec<String> = (2..12).map(|n| format!("10.96.0.{n}")).collect();
+    let running = Running::start(command.arg(format!("--ip-address={}", addresses.join(","))));
+    running.wait_for("going on without, and trying again");
+    sh(&format!("prlimit --pid {} --nofile=1024:1024", running.pid()));
+    let names = || sh("ss -xlH").matches("@apiserver-proxy-sidecar/1/").count();
+    testkit::eventually(|| running.printed(), || (names() == 10).then_some(()));
+}

@@ -30,14 +30,15 @@ fn what_is_published_is_seen_by_others_until_it_is_withdrawn() {
     let _netns = Netns::enter();
     assert_eq!(seen(), []);
     let wanted = claims("lo", &["10.96.0.2", "fd00::2"], Rules::In(Kind::Nftables));
-    let announcement = Announcement::publish(&wanted).unwrap();
+    let announcement = Announcement::publish(InstanceId::random(), &wanted).unwrap();
     let whole = Instance { id: announcement.id(), claims: wanted.each().collect() };
     // Nobody accepts the connections that looking makes; it can be done again all the same.
     for _ in 0..3 {
         assert_eq!(seen(), std::slice::from_ref(&whole));
         assert_eq!(living(announcement.id()).unwrap(), [], "itself");
     }
-    let other = Announcement::publish(&claims("lo", &["10.96.0.2"], Rules::None)).unwrap();
+    let other =
+        Announcement::publish(InstanceId::random(), &claims("lo", &["10.96.0.2"], Rules::None)).unwrap();
     assert_eq!(living(other.id()).unwrap(), [whole], "two with the same address");
     drop(other);
     announcement.withdraw();
@@ -52,7 +53,7 @@ fn rules_decided_later_are_announced_without_a_gap() {
     let undecided = claims("lo", &addresses, Rules::Undecided);
     let decided = claims("lo", &addresses, Rules::In(Kind::Nftables));
     for _ in 0..20 {
-        let mut announcement = Announcement::publish(&undecided).unwrap();
+        let mut announcement = Announcement::publish(InstanceId::random(), &undecided).unwrap();
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             // Under their rules of before or of after, all addresses are there all the time.
@@ -81,7 +82,7 @@ fn rules_decided_later_are_announced_without_a_gap() {
 fn a_name_that_is_taken_leaves_all_as_it_was() {
     let _netns = Netns::enter();
     let one = claims("lo", &["10.96.0.2"], Rules::None);
-    let mut announcement = Announcement::publish(&one).unwrap();
+    let mut announcement = Announcement::publish(InstanceId::random(), &one).unwrap();
     let more = claims("lo", &["10.96.0.1", "10.96.0.2", "10.96.0.3"], Rules::None);
     let last = Name { instance: announcement.id(), claim: more.each().last().unwrap() };
     let thief = socket::bind(&last.to_string()).unwrap();
@@ -109,7 +110,8 @@ fn a_killed_instance_is_gone_and_a_stopped_one_is_not() {
 #[test]
 fn network_namespaces_do_not_see_one_another() {
     let _netns = Netns::enter();
-    let _announcement = Announcement::publish(&claims("lo", &["10.96.0.2"], Rules::None)).unwrap();
+    let _announcement =
+        Announcement::publish(InstanceId::random(), &claims("lo", &["10.96.0.2"], Rules::None)).unwrap();
     let _lock = take(LONG).unwrap();
     let elsewhere = thread::spawn(|| {
         let _netns = Netns::enter();
@@ -123,7 +125,8 @@ fn network_namespaces_do_not_see_one_another() {
 fn instances_of_other_users_are_left_out() {
     let _netns = Netns::enter();
     let (own, uid) = (InstanceId::random(), geteuid().as_raw());
-    let _announcement = Announcement::publish(&claims("lo", &["10.96.0.2"], Rules::None)).unwrap();
+    let _announcement =
+        Announcement::publish(InstanceId::random(), &claims("lo", &["10.96.0.2"], Rules::None)).unwrap();
     assert_eq!(living_of(own, uid + 1).unwrap(), (vec![], BTreeSet::from([uid])));
     let Some(_other) = foreign_binder(&[&name("10.96.0.3", Rules::None).to_string()]) else { return };
     let (instances, foreign) = living_of(own, uid).unwrap();
@@ -164,6 +167,6 @@ fn many_addresses_and_the_longest_names() {
     let addresses = many_addresses();
     let mut wanted = claims("fünfzehn-bytes", &addresses, Rules::In(Kind::Nftables));
     wanted.port = 65535.try_into().unwrap();
-    let announcement = Announcement::publish(&wanted).unwrap();
+    let announcement = Announcement::publish(InstanceId::random(), &wanted).unwrap();
     assert_eq!(seen(), [Instance { id: announcement.id(), claims: wanted.each().collect() }]);
 }
