@@ -3,11 +3,13 @@
 # dev for the tests, release for everything that a person runs or measures.
 PROFILE ?= release
 TARGET_DIR ?= target
+# How long each parser is fuzzed.
+FUZZ_SECONDS ?= 60
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 BIN = $(TARGET_DIR)/$(HOST)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup demo test check fmt lint unit doc manifests readme bench images audit clean
+.PHONY: help setup demo test check fmt lint unit doc manifests readme bench fuzz images audit clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +55,10 @@ bench: ## Measure what the specifications give figures for
 	@cargo build --quiet --locked --release -p agent -p webhook
 	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/agent.py $(TARGET_DIR)/$(HOST)/release
 	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/webhook.py $(TARGET_DIR)/$(HOST)/release
+
+fuzz: ## Give each parser any bytes, FUZZ_SECONDS (60) for each; not part of test
+	@hack/setup.sh fuzz
+	@hack/fuzz.sh $(TARGET_DIR)/fuzz $(FUZZ_SECONDS)
 
 images: ## Build both images with docker, podman or buildah, and start each once
 	@hack/setup.sh images
