@@ -3,11 +3,13 @@
 # dev for the tests, release for everything that a person runs or measures.
 PROFILE ?= release
 TARGET_DIR ?= target
+# How long each parser is fuzzed.
+FUZZ_SECONDS ?= 60
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 COMMIT = $(shell git rev-parse --short HEAD 2>/dev/null)
 BIN = $(TARGET_DIR)/$(HOST)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup demo test check fmt lint unit doc manifests readme bench soak images audit clean
+.PHONY: help setup demo test check fmt lint unit doc manifests readme bench soak fuzz images audit clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +63,10 @@ soak: ## The chaos test ten times, and ten hand-overs under a thousand dials a s
 		cargo test --quiet --locked --offline -p agent --test node -- --nocapture chaos || exit 1; done
 	@HANDOVERS=10 MAKE_TARGET=soak hack/in-namespaces.sh \
 		cargo test --quiet --locked --offline -p agent --test node -- --nocapture dials_during
+
+fuzz: ## Give each parser any bytes, FUZZ_SECONDS (60) for each; not part of test
+	@hack/setup.sh fuzz
+	@hack/fuzz.sh $(TARGET_DIR)/fuzz $(FUZZ_SECONDS)
 
 images: ## Build both images with docker, podman or buildah, and start each once
 	@hack/setup.sh images

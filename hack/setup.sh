@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Debian packages that a task needs, or says which: hack/setup.sh demo|test|images|bench
+# Installs the Debian packages that a task needs, or says which: hack/setup.sh demo|test|images|bench|fuzz
 set -eu
 export DEBIAN_FRONTEND=noninteractive PATH="$PATH:/usr/sbin:/sbin"
 
@@ -15,7 +15,8 @@ case "${1:-}" in
         for engine in docker podman buildah; do $engine info >/dev/null 2>&1 && found=yes; done
         [ -n "${found:-}" ] || wanted="$wanted podman=podman runc=runc" ;;
     bench) wanted="$demo wrk=wrk strace=strace pgrep=procps /usr/bin/python3=python3" ;;
-    *) echo "usage: $0 demo|test|images|bench" >&2; exit 2 ;;
+    fuzz) wanted="$build c++=g++" ;;
+    *) echo "usage: $0 demo|test|images|bench|fuzz" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo >/dev/null; then

@@ -62,7 +62,8 @@ fn raw_attributes(mut payload: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// Whether two lists of attributes say the same, in whatever order. Which values are lists themselves is known from
-/// the flags in `marked`: the kernel leaves them out of most of what it sends.
+/// the flags in `marked`: the kernel leaves them out of most of what it sends. So `marked` is to be ours: how deep it
+/// is nested is how deep this goes.
 #[must_use]
 pub fn same(marked: &[u8], other: &[u8]) -> bool {
     let sorted = |payload| {

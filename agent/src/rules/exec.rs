@@ -168,8 +168,13 @@ pub enum RunError {
 }
 
 /// Reads exit code and standard error. Exit code 1 alone says nothing: iptables-legacy ends with it for a
-/// missing capability too, so only the words that mean "no such rule" are taken for it.
-fn understand(command: String, output: &Output) -> Result<Option<String>, RunError> {
+/// missing capability too, so only the words that mean "no such rule" are taken for it. Pure.
+///
+/// Returns what was printed, or nothing when it says that there is no such rule or chain.
+///
+/// # Errors
+/// When it says anything else.
+pub fn understand(command: String, output: &Output) -> Result<Option<String>, RunError> {
     if output.status.success() {
         return Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()));
     }

@@ -221,7 +221,10 @@ impl Iptables {
     }
 }
 
-fn copies_in(listed: &str, rule: Rule) -> usize {
+/// How often a rule is in what `iptables -S CHAIN` printed: a copy reads exactly as we write it. Pure, and for any
+/// text at all.
+#[must_use]
+pub fn copies_in(listed: &str, rule: Rule) -> usize {
     let line = format!("-A {} {}", rule.chain(), rule.spec());
     listed.lines().filter(|there| there.trim_end() == line).count()
 }

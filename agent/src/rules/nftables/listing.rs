@@ -17,35 +17,39 @@ const RULE_ATTRIBUTES: [u16; 2] = [2, 4];
 const EXPRESSION_ATTRIBUTES: [u16; 2] = [1, 2];
 
 /// A rule as listed: its chain's name, and its expressions as bytes.
-pub(super) type Listed = (String, Vec<u8>);
+pub type Listed = (String, Vec<u8>);
 
-/// Reads a rule.
-pub(super) fn rule(attributes: &[u8]) -> Option<Listed> {
+/// Reads the attributes of a rule. Nothing if it has no chain.
+#[must_use]
+pub fn rule(attributes: &[u8]) -> Option<Listed> {
     let [chain, expressions] = RULE_ATTRIBUTES.map(|kind| wire::attribute(attributes, kind));
     Some((wire::name(chain?)?.to_owned(), expressions.unwrap_or_default().to_vec()))
 }
 
 /// What was found of the table and its chains.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub struct Listing {
     table_is_right: bool,
     chains: Vec<&'static str>,
 }
 
 impl Listing {
-    pub(super) fn add_table(&mut self, attributes: &[u8]) {
+    /// Takes in the attributes of the table.
+    pub fn add_table(&mut self, attributes: &[u8]) {
         let number = |kind| wire::attribute(attributes, kind).and_then(wire::number);
         let chains = u32::try_from(CHAINS.len()).ok();
         self.table_is_right = number(TABLE_FLAGS).unwrap_or_default() == 0 && number(TABLE_USE) == chains;
     }
 
-    pub(super) fn add_chain(&mut self, attributes: &[u8]) {
+    /// Takes in the attributes of a chain, if it is one that is to be there.
+    pub fn add_chain(&mut self, attributes: &[u8]) {
         self.chains.extend(CHAINS.iter().find(|chain| is_chain(chain, attributes)).map(|chain| chain.name));
     }
 
     /// Those of `wanted` that are not in force. In a chain that holds anything else they count as missing too: what
     /// stands before them would be looked at first.
-    pub(super) fn missing(&self, wanted: &[Rule], listed: Vec<Listed>) -> Vec<Rule> {
+    #[must_use]
+    pub fn missing(&self, wanted: &[Rule], listed: Vec<Listed>) -> Vec<Rule> {
         let mut missing = Vec::new();
         for chain in CHAINS {
             let there: Vec<&[u8]> = listed

@@ -3,7 +3,7 @@
 //! An accept in this table does not overrule a drop in another, at any priority: that is how nf_tables works.
 
 pub mod layout;
-mod listing;
+pub mod listing;
 
 use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, TableAttribute, TableMessage,
