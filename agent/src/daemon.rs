@@ -144,9 +144,19 @@ impl<'a, P: Part> Keeper<'a, P> {
             self.tell_failure(&outcome, wait, now);
             wait
         };
-        self.next = now + wait;
+        self.next = self.moment(now, wait);
         if let Some(changes) = all_in_place {
             tracing::info!(changes, sync_interval = %self.interval, "in place, watching");
+        }
+    }
+
+    /// When a wait ends. That for an interval ends at the same moment for all parts, which wakes the machine up once.
+    fn moment(&self, now: Instant, wait: Duration) -> Instant {
+        let since = now.duration_since(self.status.began());
+        let into = since.as_nanos().checked_rem(wait.as_nanos()).unwrap_or_default();
+        match u64::try_from(into) {
+            Ok(into) if wait == self.interval.0 => now + wait - Duration::from_nanos(into),
+            _ => now + wait,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::zpages::{Check, Subject};
@@ -16,6 +16,7 @@ use crate::{
 /// Shared between the cycles and those who ask.
 #[derive(Debug)]
 pub struct Status {
+    began: Instant,
     metrics: Metrics,
     state: Mutex<State>,
 }
@@ -47,7 +48,17 @@ impl Status {
         let unknown =
             || PartState { problem: "the first cycle has not ended yet".to_owned(), ..PartState::default() };
         let parts = parts.iter().map(|name| (*name, unknown())).collect();
-        Self { metrics: Metrics::new(), state: Mutex::new(State { parts, ..State::default() }) }
+        Self {
+            began: Instant::now(),
+            metrics: Metrics::new(),
+            state: Mutex::new(State { parts, ..State::default() }),
+        }
+    }
+
+    /// When the program began.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     /// The metrics.

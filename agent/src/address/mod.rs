@@ -8,6 +8,7 @@ pub mod message;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use netlink_packet_route::{AddressFamily, link::LinkExtentMask};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec};
 use tokio::task::JoinHandle;
 
@@ -72,7 +73,9 @@ impl Netlink {
     /// [`AddressError::NoInterface`] when there is none.
     pub async fn link(&mut self, name: &InterfaceName) -> Result<Link, AddressError> {
         let action = || format!("look up interface {name}");
-        let mut links = self.handle()?.link().get().match_name(name.as_str().to_owned()).execute();
+        let request = self.handle()?.link().get().match_name(name.as_str().to_owned());
+        let mut links =
+            request.set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats]).execute();
         match self.ask(action, links.try_next()).await {
             Ok(Some(message)) => Ok(message::link_of(&message)),
             Ok(None) => Err(AddressError::NoAnswer { action: action(), what: "the answer was empty" }),
