@@ -14,6 +14,7 @@ pub mod pki;
 pub mod process;
 
 use std::{
+    io::Write,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -41,4 +42,10 @@ pub fn eventually<T>(what: impl Fn() -> String, mut check: impl FnMut() -> Optio
 #[must_use]
 pub fn testdata(path: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata")).join(path)
+}
+
+/// Says on standard error that a test is skipped, and why. Past the test harness, which shows nothing of a test that
+/// passes.
+pub fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "SKIPPED {test}: {why}");
 }

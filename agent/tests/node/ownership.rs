@@ -6,6 +6,7 @@ use testkit::{
     eventually,
     netns::Netns,
     process::{Running, sh, try_sh},
+    skipped,
 };
 
 use crate::fixture::{agent, has_address};
@@ -195,8 +196,7 @@ fn a_device_without_our_mark_is_never_removed() {
 fn a_dummy_device_is_created_marked_and_removed() {
     let _netns = Netns::enter();
     if !try_sh("ip link add probe0 type dummy && ip link del probe0").status.success() {
-        println!("SKIPPED a_dummy_device_is_created_marked_and_removed: this kernel has no dummy driver");
-        return;
+        return skipped("a_dummy_device_is_created_marked_and_removed", "this kernel has no dummy driver");
     }
     let args = [BOTH, "--interface=asp0"];
     assert!(agent().args(args).arg("--daemon=false").status().unwrap().success(), "as an init container");
