@@ -1,12 +1,6 @@
 //! The program's life: start among others, cycles, then the cleanup if it is wanted.
 
-use std::{
-    cell::{Cell, RefCell},
-    io,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use common::{
     shutdown::Signals,
@@ -19,12 +13,7 @@ use crate::{
     cli::{self, Config},
     conflict::{self, Question},
     daemon::{Keeper, Stop},
-    handover::{
-        announce::Announcement,
-        claim::{Claims, InstanceId, Kind, Rules},
-        kept_by_others,
-        lock::Lock,
-    },
+    handover::{claim::Kind, kept_by_others, lock::Lock, place::Place},
     reconcile::{Addresses, Part, Problems, RuleSet, ToRemove},
     status::Status,
     wanted::Wanted,
@@ -35,8 +24,6 @@ use crate::{
 const LOCK_TIME: Duration = Duration::from_secs(5);
 /// Rules come before addresses, but a node without its address reaches no API server at all: so it does not wait longer.
 const HEAD_START: Duration = Duration::from_secs(1);
-/// How often what could not be announced to other instances is tried again.
-const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why the program ends with exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +62,7 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
     let mut rules = (!wanted.rules.is_empty()).then(|| {
         RuleSet::new(&wanted.rules, config.rules_backend, listen, interval.0, Arc::clone(&stop.flag))
     });
-    let mut addresses = Addresses::new(wanted.clone(), config.adopt, listen, interval.0, place.id);
+    let mut addresses = Addresses::new(wanted.clone(), config.adopt, listen, interval.0, place.id());
     let names = [Addresses::NAME, RuleSet::NAME];
     let status = Arc::new(Status::new(names.get(..1 + usize::from(rules.is_some())).unwrap_or_default()));
     if config.daemon {
@@ -200,73 +187,6 @@ async fn cleanup(
     let addresses = going.addresses.len();
     tracing::info!(addresses, rules, "cleaned up; the rest is another instance's on this node, and stays");
     Ok(())
-}
-
-/// Our place among the instances on this node. What can't be announced is tried again.
-#[derive(Debug)]
-struct Place<'a> {
-    id: InstanceId,
-    wanted: &'a Wanted,
-    announcement: RefCell<Option<Announcement>>,
-    kind: Cell<Option<Kind>>,
-    /// What is announced is what is wanted.
-    complete: Cell<bool>,
-}
-
-impl<'a> Place<'a> {
-    fn new(wanted: &'a Wanted) -> Self {
-        let place = Self {
-            id: InstanceId::random(),
-            wanted,
-            announcement: RefCell::new(None),
-            kind: Cell::new(None),
-            complete: Cell::new(false),
-        };
-        place.announce();
-        place
-    }
-
-    fn announce(&self) {
-        let rules = match self.kind.get() {
-            _ if self.wanted.rules.is_empty() => Rules::None,
-            Some(kind) => Rules::In(kind),
-            None => Rules::Undecided,
-        };
-        let addresses = self.wanted.addresses.iter().copied().collect();
-        let interface = self.wanted.interface.clone();
-        let claims = Claims { interface, addresses, port: self.wanted.port, rules };
-        let mut announcement = self.announcement.borrow_mut();
-        let announced = match announcement.as_mut() {
-            Some(announcement) => announcement.replace(&claims),
-            None => Announcement::publish(self.id, &claims).map(|new| *announcement = Some(new)),
-        };
-        self.complete.set(announced.is_ok());
-        if let Err(error) = announced {
-            tracing::warn!(%error, "going on without, and trying again");
-        }
-    }
-
-    /// It is known now where the rules are kept.
-    fn decided(&self, kind: Option<Kind>) {
-        if kind != self.kind.get() {
-            self.kind.set(kind);
-            self.announce();
-        }
-    }
-
-    /// Tries again what could not be announced, for ever.
-    async fn keep(&self) {
-        loop {
-            tokio::time::sleep(ANNOUNCE_INTERVAL).await;
-            if !self.complete.get() {
-                self.announce();
-            }
-        }
-    }
-
-    fn withdraw(self) -> InstanceId {
-        self.id
-    }
 }
 
 /// One cycle, and another one if something was taken away meanwhile; the second time that is a problem.

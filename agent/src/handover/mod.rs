@@ -12,6 +12,7 @@
 //! - [`mod@living`]: finds those of others, and sees that they are not forged.
 //! - [`kept`]: what nobody may take away. Pure.
 //! - [`lock`]: one instance at a time changes things.
+//! - [`place`]: what this instance announces, and when.
 //!
 //! # How to use it
 //!
@@ -40,6 +41,7 @@ pub mod kept;
 pub mod living;
 pub mod lock;
 pub mod names;
+pub mod place;
 mod socket;
 #[cfg(test)]
 mod tests;
