@@ -65,12 +65,19 @@ fn given<'a, T: Clone + Send + Sync + 'static>(matches: &'a ArgMatches, name: &s
     matches.get_one(name).ok_or_else(|| Stop::Mistake(format!("flag --{name} has no value")))
 }
 
-/// An expression that selects all that has not opted out, as an entry of `matchExpressions`.
+/// The label's values that mean no, quoted, with commas between.
+fn opted_out() -> String {
+    OPTED_OUT.map(quoted).join(", ")
+}
+
+/// An entry of `matchExpressions` that selects all that has not opted out.
 fn not_opted_out() -> String {
-    let values: Vec<String> = OPTED_OUT.iter().map(|value| quoted(value)).collect();
     format!(
-        "        - key: {INJECT_LABEL}\n          operator: NotIn\n          values: [{}]\n",
-        values.join(", ")
+        "        - key: {INJECT_LABEL}
+          operator: NotIn
+          values: [{}]
+",
+        opted_out()
     )
 }
 

@@ -5,8 +5,7 @@
 //! order is by variable, and the Pod the same. Values are literals of maps: a list of typed objects
 //! (`[Object.spec.containers.env{…}]`) as the value of a JSONPatch panics the API server of Kubernetes 1.36.
 //!
-//! The API server shows CEL a Pod that it has decoded: what is null or an empty list is absent, and a malformed
-//! Pod was refused before.
+//! The API server shows CEL a Pod that it has decoded: what is null is absent, and a malformed Pod was refused before.
 //!
 //! Source: <https://kubernetes.io/docs/reference/access-authn-authz/mutating-admission-policy/>; `transformList`
 //! is in the CEL of Kubernetes since 1.32.
@@ -15,14 +14,14 @@ use clap::{ArgMatches, Command};
 use common::flags::Stop;
 
 use super::{
-    given, name_flag, not_opted_out, rules,
+    given, name_flag, not_opted_out, opted_out, rules,
     values::{Subdomain, quoted},
 };
 use crate::{
     cli,
     env::{Injection, Variable},
     fqdn::Fqdn,
-    review::pod::MIRROR_ANNOTATION,
+    review::pod::{INJECT_LABEL, MIRROR_ANNOTATION},
 };
 
 pub(super) fn command() -> Command {
@@ -72,6 +71,11 @@ spec:
     - name: no-mirror-pod
       expression: >-
         !has(object.metadata.annotations) || !({mirror} in object.metadata.annotations)
+    # The selector above takes an update if either the old or the new Pod fits.
+    - name: not-opted-out
+      expression: >-
+        !has(object.metadata.labels) || !({label} in object.metadata.labels) ||
+        !(object.metadata.labels[{label}] in [{opted_out}])
   variables:
 {variables}  mutations:
 {mutations}---
@@ -87,6 +91,8 @@ spec:
         name = quoted(name),
         wanted = not_opted_out(),
         mirror = quoted(MIRROR_ANNOTATION),
+        label = quoted(INJECT_LABEL),
+        opted_out = opted_out(),
         rules = rules(ephemeral),
         variables = variables(ephemeral),
         mutations = mutations.collect::<String>(),
@@ -125,7 +131,7 @@ fn mutation(variable: Variable, value: &str, ephemeral_containers: bool) -> Stri
         format!(
             "          variables.{list}.transformList(i, c,
             {condition}!(has(c.env) && c.env.exists(e, e.name == {name})),
-            has(c.env)
+            has(c.env) && c.env.size() > 0
               ? JSONPatch{{
                   op: \"add\", path: \"/spec/{list}/\" + string(i) + \"/env/-\",
                   value: {{\"name\": {name}, \"value\": {value}}}
