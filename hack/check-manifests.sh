@@ -1,15 +1,16 @@
 #!/bin/sh
-# Checks deploy/ against the schemas of Kubernetes, unknown fields included, and that the programs take the
-# arguments that it gives them: hack/check-manifests.sh FOLDER-WITH-BINARIES
+# Checks deploy/ and what the webhook prints against the schemas of Kubernetes, unknown fields included, that the
+# programs take the arguments that deploy/ gives them, and that the printed policy does what the webhook does:
+# hack/check-manifests.sh FOLDER-WITH-BINARIES
 set -eu
 bin=$(realpath "$1")
 cd "$(dirname "$0")/.."
 venv=target/venv
-version=$(sed -n 's/^kubernetes-validate==//p' hack/requirements.txt)
-if [ "$("$venv/bin/kubernetes-validate" --version 2>/dev/null)" != "$version" ]; then
+if ! cmp -s hack/requirements.txt "$venv/requirements.txt"; then
     rm -rf "$venv"
     /usr/bin/python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement hack/requirements.txt
+    cp hack/requirements.txt "$venv"
 fi
 validate() { "$venv/bin/kubernetes-validate" --strict --quiet --kubernetes-version 1.36 "$@"; }
 
@@ -21,9 +22,14 @@ if validate "$broken" >/dev/null; then
     echo "a manifest with a misspelt field was accepted" >&2
     exit 1
 fi
-for manifest in deploy/*.yaml; do
+for manifest in deploy/*.yaml testdata/manifest/*.yaml; do
     validate "$manifest"
 done
+"$bin/apiserver-proxy-pod-webhook" manifest webhook | diff deploy/webhook-configuration.yaml - || {
+    echo "deploy/webhook-configuration.yaml is not what \`manifest webhook\` prints; write it anew" >&2
+    exit 1
+}
+"$venv/bin/python" hack/check-policy.py "$bin/apiserver-proxy-pod-webhook"
 
 "$venv/bin/python" - deploy/*.yaml <<'END' | while read -r image args; do
 import sys, yaml

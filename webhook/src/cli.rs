@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{ArgMatches, Command, parser::ValueSource};
+use clap::{Arg, ArgMatches, Command, parser::ValueSource};
 use common::{
     duration::GoDuration,
     flags::{self, Program, Stop, boolean, string, value},
@@ -52,19 +52,8 @@ pub enum CertificateSource {
 fn command() -> Command {
     Command::new(PROGRAM.name)
         .args([
-            value(
-                "apiserver-fqdn",
-                "string",
-                |text: &str| text.parse::<Fqdn>(),
-                "apiserver-fqdn is the fully qualified domain name of the Kube-API Server e.g. example.com.",
-            )
-            .required(true),
-            value(
-                "apiserver-port",
-                "int",
-                parse_port,
-                "[optional] apiserver-port is the port of the Kube-API Server. If set, KUBERNETES_SERVICE_PORT is added too.",
-            ),
+            apiserver_fqdn(),
+            apiserver_port(),
             string("cert-dir", "cert-dir is the directory that contains the server key and certificate. The server key and certificate. If not set, a certificate is made in memory and its CA printed."),
             string("cert-name", "[optional] cert-name is the server certificate name.").default_value("tls.crt"),
             string("client-ca-name", "[optional] client-ca-name is the CA certificate name which server used to verify remote(client)'s certificate. Defaults to \"\", which means server does not verify client's certificate.")
@@ -78,7 +67,7 @@ fn command() -> Command {
             .default_value(":9440"),
             string("host", "[optional] host is the address that the server will listen on. Defaults to \"\" - all addresses.")
                 .default_value(""),
-            boolean("inject-ephemeral-containers", true, "[optional] inject-ephemeral-containers indicates whether debug containers get the variables too."),
+            inject_ephemeral_containers(),
             string("key-name", "[optional] key-name is the server key name.").default_value("tls.key"),
             value("max-request-bytes", "int", parse_size, "[optional] max-request-bytes is the length of the longest request that is read.")
                 .default_value("16777216"),
@@ -90,7 +79,37 @@ fn command() -> Command {
         .args(logging::basic_flags())
 }
 
-fn parse_port(text: &str) -> Result<u16, &'static str> {
+/// `--apiserver-fqdn`
+pub(crate) fn apiserver_fqdn() -> Arg {
+    value(
+        "apiserver-fqdn",
+        "string",
+        |text: &str| text.parse::<Fqdn>(),
+        "apiserver-fqdn is the fully qualified domain name of the Kube-API Server e.g. example.com.",
+    )
+    .required(true)
+}
+
+/// `--apiserver-port`
+pub(crate) fn apiserver_port() -> Arg {
+    value(
+        "apiserver-port",
+        "int",
+        parse_port,
+        "[optional] apiserver-port is the port of the Kube-API Server. If set, KUBERNETES_SERVICE_PORT is added too.",
+    )
+}
+
+/// `--inject-ephemeral-containers`
+pub(crate) fn inject_ephemeral_containers() -> Arg {
+    boolean(
+        "inject-ephemeral-containers",
+        true,
+        "[optional] inject-ephemeral-containers indicates whether debug containers get the variables too.",
+    )
+}
+
+pub(crate) fn parse_port(text: &str) -> Result<u16, &'static str> {
     match text.parse() {
         Ok(port) if port > 0 => Ok(port),
         _ => Err("not a port; a number from 1 to 65535 is"),

@@ -28,7 +28,7 @@ pub enum Decision {
 }
 
 /// Values of the inject label that mean no: `disable`, and Go's spellings of false.
-const OPTED_OUT: [&str; 7] = ["disable", "f", "F", "FALSE", "false", "False", "0"];
+pub const OPTED_OUT: [&str; 7] = ["disable", "f", "F", "FALSE", "false", "False", "0"];
 
 /// Decides on one request.
 ///

@@ -7,7 +7,8 @@
 //! A request's way: [`server`] (TLS, HTTP, limits) → [`handler`] (method, content type, body) → [`review`]
 //! (JSON to what matters, pure) → [`inject`] (what to add, pure) → [`answer`] (back to JSON, pure). Nothing is
 //! ever taken away from a Pod, and no Pod is denied: a fault of the webhook's own is an HTTP error, so that the
-//! `failurePolicy` of its registration decides.
+//! `failurePolicy` of its registration decides. [`manifest`] prints that registration, or what does the same with no
+//! webhook at all.
 
 pub mod answer;
 pub mod certificates;
@@ -18,6 +19,7 @@ pub mod handler;
 pub mod health;
 pub mod inject;
 pub mod json;
+pub mod manifest;
 pub mod review;
 pub mod self_signed;
 pub mod server;

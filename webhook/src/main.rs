@@ -5,10 +5,25 @@ use std::{io::Write, process::ExitCode};
 use common::shutdown::Signals;
 use webhook::{
     cli::{Config, PROGRAM},
+    manifest,
     server::Server,
 };
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == manifest::NAME) {
+        return match manifest::run(args) {
+            Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                // Half a manifest is none.
+                Err(error) => {
+                    eprintln!("Error: cannot write the manifest: {error}");
+                    ExitCode::FAILURE
+                }
+            },
+            Err(stop) => ExitCode::from(stop.print()),
+        };
+    }
     let config = match Config::from_command_line(std::env::args_os()) {
         Ok(config) => config,
         Err(stop) => return ExitCode::from(stop.print()),

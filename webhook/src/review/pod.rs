@@ -13,7 +13,7 @@ use crate::{
 /// The label by which a Pod stays as it is.
 pub const INJECT_LABEL: &str = "apiserver-proxy.networking.gardener.cloud/inject";
 /// Where kubelet marks the Pods of its static manifests.
-const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+pub const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// What matters of a Pod.
 #[derive(Debug, Clone, PartialEq, Default)]
