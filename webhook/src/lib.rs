@@ -5,9 +5,10 @@
 //! each container that does not set it itself; kubelet then leaves it alone.
 //!
 //! A request's way: [`server`] (TLS, HTTP, limits) → [`handler`] (method, content type, body) → [`review`]
-//! (JSON to what matters, pure) → [`inject`] (what to add, pure) → [`answer`] (back to JSON, pure). Nothing is
-//! ever taken away from a Pod, and no Pod is denied: a fault of the webhook's own is an HTTP error, so that the
-//! `failurePolicy` of its registration decides.
+//! (JSON to what matters, pure) → [`inject`] (what to add, pure) → [`answer`] (back to JSON, pure). What came of it
+//! is counted in [`metrics`]; [`patched`] writes a line to the log for each Pod that is changed. Nothing is ever taken
+//! away from a Pod, and no Pod is denied: a fault of the webhook's own is an HTTP error, so that the `failurePolicy`
+//! of its registration decides.
 
 pub mod answer;
 pub mod certificates;
@@ -18,6 +19,8 @@ pub mod handler;
 pub mod health;
 pub mod inject;
 pub mod json;
+pub mod metrics;
+pub mod patched;
 pub mod review;
 pub mod self_signed;
 pub mod server;
