@@ -33,7 +33,7 @@ struct Response<'a> {
 pub fn encode(review: &Review<'_>, decision: &Decision) -> Result<Vec<u8>, serde_json::Error> {
     let (patch, warnings) = match decision {
         Decision::Patch(patch) => (Some(STANDARD.encode(serde_json::to_vec(patch)?)), Vec::new()),
-        Decision::Unchanged => (None, Vec::new()),
+        Decision::Unchanged | Decision::Skipped => (None, Vec::new()),
         Decision::Warn(warning) => (None, vec![warning.as_str()]),
     };
     serde_json::to_vec(&Answer {

@@ -15,7 +15,10 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::io::AsyncReadExt;
 
-use crate::tls::{BadMaterial, Identity, Material, Validity, configuration};
+use crate::{
+    metrics::Metrics,
+    tls::{BadMaterial, Identity, Material, Validity, configuration},
+};
 
 /// How often the files are read.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -138,9 +141,17 @@ impl Certificates {
         (self.current.load().1.clone(), problem)
     }
 
+    /// Until the certificate in use expires; negative since it has.
+    #[must_use]
+    pub fn seconds_left(&self) -> i64 {
+        self.current.load().1.seconds_left(seconds_since_1970())
+    }
+
     /// Looks at the files, and at the clock, for as long as it is polled.
-    pub async fn watch(&self) {
+    pub async fn watch(&self, metrics: &Metrics) {
         let mut before = None;
+        // Whether what was seen has been counted as a failure: it is tried again each time, and counts once.
+        let mut counted = false;
         let mut in_use = self.source.as_ref().map(|(_, material)| material.clone());
         loop {
             let seen = match &self.source {
@@ -152,6 +163,7 @@ impl Certificates {
                     (Some((files, _)), Some(Ok(material))) if in_use.as_ref() != Some(material) => {
                         let replaced = self.replace(material).map_err(|why| format!("{files}: {why}"));
                         if replaced.is_ok() {
+                            metrics.certificate_reloaded(true);
                             in_use = Some(material.clone());
                         }
                         replaced
@@ -159,9 +171,14 @@ impl Certificates {
                     (_, Some(Err(error))) => Err(error.clone()),
                     _ => Ok(()),
                 };
+                if replaced.is_err() && !std::mem::replace(&mut counted, true) {
+                    metrics.certificate_reloaded(false);
+                }
                 let replaced =
                     replaced.map_err(|why| format!("not replaced, the last good one stays in use: {why}"));
                 self.tell(replaced.and_then(|()| self.in_its_time()).err());
+            } else {
+                counted = false;
             }
             before = seen;
             tokio::time::sleep(INTERVAL).await;

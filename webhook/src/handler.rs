@@ -12,7 +12,15 @@ use axum::{
 };
 use http_body_util::{BodyExt, Limited};
 
-use crate::{answer, env::Injection, inject, review::Review, status::Refusal};
+use crate::{
+    answer,
+    env::Injection,
+    inject::{self, Decision},
+    metrics::{Labels, Metrics, Operation, Outcome},
+    patched,
+    review::Review,
+    status::Refusal,
+};
 
 /// Where the API server posts to: the path of the Go webhook.
 pub const PATH: &str = "/webhook/pod-apiserver-env";
@@ -28,6 +36,8 @@ pub struct Settings {
     pub injection: Injection,
     /// Longest body, in bytes.
     pub max_request_bytes: usize,
+    /// What requests are counted in.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Who asks, for the log; put into each request by the server.
@@ -38,11 +48,16 @@ pub struct Peer(pub SocketAddr);
 pub fn router(settings: Settings) -> Router {
     let settings = Arc::new(settings);
     let limit = settings.max_request_bytes;
+    // Counted as `invalid`, as everything is that nothing else is said of.
+    let metrics = Arc::clone(&settings.metrics);
     let elsewhere = move |request: Request| async move {
+        drop(metrics.begin());
         let refusal = Refusal::not_found(request.uri().path());
         refuse(refusal, request, limit)
     };
+    let metrics = Arc::clone(&settings.metrics);
     let other_method = move |request: Request| async move {
+        drop(metrics.begin());
         let refusal = Refusal::method(request.method().as_str());
         refuse(refusal, request, limit)
     };
@@ -54,13 +69,17 @@ pub fn router(settings: Settings) -> Router {
 }
 
 async fn admit(State(settings): State<Arc<Settings>>, mut request: Request) -> Response {
+    let mut observed = settings.metrics.begin();
     let answer = match check_media_type(request.headers()) {
         Ok(()) => read(request.body_mut(), settings.max_request_bytes).await,
         Err(refusal) => Err(refusal),
     };
-    match answer.and_then(|body| review(&settings.injection, &body)) {
+    match answer.and_then(|body| examine(&settings.injection, &body, &mut observed.labels)) {
         Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
-        Err(refusal) => refuse(refusal, request, settings.max_request_bytes),
+        Err(refusal) => {
+            observed.labels.outcome = Outcome::of_refusal(refusal.code());
+            refuse(refusal, request, settings.max_request_bytes)
+        }
     }
 }
 
@@ -80,15 +99,26 @@ fn refuse(refusal: Refusal, request: Request, limit: usize) -> Response {
     refusal.into_response()
 }
 
-/// Answers one body. Pure.
+/// Answers one body. Pure, but for the log.
 ///
 /// # Errors
 /// The refusal that the body deserves.
 pub fn review(injection: &Injection, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    examine(injection, body, &mut Labels::default())
+}
+
+/// [`review`], and what to count it as, refusals aside; a patched Pod is told.
+fn examine(injection: &Injection, body: &[u8], labels: &mut Labels) -> Result<Vec<u8>, Refusal> {
+    let internal = |error: serde_json::Error| Refusal::internal(error.to_string());
     let review = Review::parse(body).map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let decision = inject::decide(&review.request, injection);
-    let answer = decision.and_then(|decision| answer::encode(&review, &decision));
-    answer.map_err(|error| Refusal::internal(error.to_string()))
+    labels.operation = Operation::from_name(review.request.operation.as_deref());
+    let decision = inject::decide(&review.request, injection).map_err(internal)?;
+    labels.outcome = Outcome::of_decision(&decision);
+    let answer = answer::encode(&review, &decision).map_err(internal)?;
+    if let Decision::Patch(patch) = &decision {
+        patched::tell(&review, patch, body);
+    }
+    Ok(answer)
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {

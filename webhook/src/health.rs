@@ -7,26 +7,22 @@ use std::sync::{
 
 use axum::Router;
 use common::zpages::{self, Check, Flagz, Subject};
-use prometheus_client::registry::Registry;
 
-use crate::{certificates::Certificates, cli::PROGRAM};
-
-/// What all metrics' names start with.
-const METRICS_PREFIX: &str = "apiserver_proxy_pod_webhook";
+use crate::{certificates::Certificates, cli::PROGRAM, metrics::Metrics};
 
 /// What the health port is answered from.
 #[derive(Debug)]
 pub struct Health {
     serving: AtomicBool,
     certificates: Arc<Certificates>,
-    registry: Registry,
+    metrics: Arc<Metrics>,
 }
 
 impl Health {
     /// Not ready yet.
     #[must_use]
-    pub fn new(certificates: Arc<Certificates>) -> Self {
-        Self { serving: AtomicBool::new(false), certificates, registry: zpages::registry(METRICS_PREFIX) }
+    pub fn new(certificates: Arc<Certificates>, metrics: Arc<Metrics>) -> Self {
+        Self { serving: AtomicBool::new(false), certificates, metrics }
     }
 
     /// Ready from now on, or not any more.
@@ -58,7 +54,7 @@ impl Subject for Health {
     }
 
     fn metrics(&self) -> String {
-        zpages::encode(&self.registry)
+        self.metrics.text(self.certificates.seconds_left())
     }
 
     fn status(&self) -> Vec<(&'static str, String)> {

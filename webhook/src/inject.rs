@@ -21,8 +21,10 @@ use crate::{
 pub enum Decision {
     /// Add variables; never an empty patch.
     Patch(Patch),
-    /// A Pod that has all it needs, or is none of ours to change.
+    /// A Pod that has all it needs.
     Unchanged,
+    /// A Pod that is none of ours to change.
+    Skipped,
     /// Something that this webhook should not have been asked, or could not read; a line for the user.
     Warn(String),
 }
@@ -46,9 +48,9 @@ pub fn decide(request: &Request<'_>, injection: &Injection) -> Result<Decision, 
         ("CREATE", "") => false,
         ("UPDATE", "ephemeralcontainers") => true,
         // The environment of a running container can't be changed.
-        ("UPDATE" | "CREATE", _) if request.object.0 != Ok(None) => return Ok(Decision::Unchanged),
+        ("UPDATE" | "CREATE", _) if request.object.0 != Ok(None) => return Ok(Decision::Skipped),
         ("UPDATE" | "CREATE", _) => return warn("the request has no object".to_owned()),
-        ("DELETE" | "CONNECT", _) => return Ok(Decision::Unchanged),
+        ("DELETE" | "CONNECT", _) => return Ok(Decision::Skipped),
         (other, _) => return warn(format!("{:?} is not an operation", brief(other))),
     };
     let pod = match readable(&request.object, "object") {
@@ -58,7 +60,7 @@ pub fn decide(request: &Request<'_>, injection: &Injection) -> Result<Decision, 
     };
     let opted_out = pod.inject.as_deref().is_some_and(|value| OPTED_OUT.contains(&value));
     if opted_out || pod.mirror {
-        return Ok(Decision::Unchanged);
+        return Ok(Decision::Skipped);
     }
     let Some(spec) = &pod.spec else {
         return warn("the Pod is malformed: object.spec is missing".to_owned());

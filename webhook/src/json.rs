@@ -65,13 +65,18 @@ impl<T> Default for Lenient<T> {
     }
 }
 
-/// Something that is expected to be a text, a list or an object: override that method.
+/// Something that is expected to be a text, a boolean, a list or an object: override that method.
 pub trait Node<'de>: Sized {
     /// What is expected, in words: `a list`.
     const EXPECTED: &'static str;
 
     /// Reads a text.
     fn text(_: &str) -> Option<Self> {
+        None
+    }
+
+    /// Takes true or false.
+    fn boolean(_: bool) -> Option<Self> {
         None
     }
 
@@ -117,8 +122,8 @@ impl<'de, T: Node<'de>> Visitor<'de> for AnyShape<T> {
         Ok(Lenient::default())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Lenient<T>, E> {
-        Ok(wrong("a boolean"))
+    fn visit_bool<E>(self, flag: bool) -> Result<Lenient<T>, E> {
+        Ok(T::boolean(flag).map_or_else(|| wrong("a boolean"), |value| Lenient(Ok(Some(value)))))
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Lenient<T>, E> {

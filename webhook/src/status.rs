@@ -81,6 +81,12 @@ impl Refusal {
         Self { code, reason, message, close: false, common: false }
     }
 
+    /// The HTTP status.
+    #[must_use]
+    pub fn code(&self) -> StatusCode {
+        self.code
+    }
+
     /// What the client is told.
     #[must_use]
     pub fn message(&self) -> &str {

@@ -110,6 +110,12 @@ impl fmt::Display for Validity {
 }
 
 impl Identity {
+    /// How many seconds it has left at a point in time; negative since it has expired.
+    #[must_use]
+    pub fn seconds_left(&self, now: i64) -> i64 {
+        self.not_after.saturating_sub(now)
+    }
+
     /// At a point in time, in seconds since 1970.
     #[must_use]
     pub fn validity(&self, now: i64) -> Validity {

@@ -22,6 +22,7 @@ use crate::{
     cli::{CertificateSource, Config},
     handler, health,
     health::Health,
+    metrics::Metrics,
     self_signed::{self, Authority},
 };
 
@@ -36,6 +37,7 @@ pub struct Server {
     certificates: Arc<Certificates>,
     authority: Option<Authority>,
     health: Arc<Health>,
+    metrics: Arc<Metrics>,
     flagz: Flagz,
     settings: handler::Settings,
     shutdown_delay: GoDuration,
@@ -65,9 +67,13 @@ impl Server {
             None => None,
             Some(address) => Some(listen::bind(address, "--health-bind-address").await?),
         };
-        let health = Arc::new(Health::new(Arc::clone(&certificates)));
-        let settings =
-            handler::Settings { injection: config.injection, max_request_bytes: config.max_request_bytes };
+        let metrics = Arc::new(Metrics::new());
+        let health = Arc::new(Health::new(Arc::clone(&certificates), Arc::clone(&metrics)));
+        let settings = handler::Settings {
+            injection: config.injection,
+            max_request_bytes: config.max_request_bytes,
+            metrics: Arc::clone(&metrics),
+        };
         let shutdown_delay = config.shutdown_delay;
         Ok(Self {
             webhook,
@@ -75,6 +81,7 @@ impl Server {
             certificates,
             authority,
             health,
+            metrics,
             flagz: config.flagz,
             settings,
             shutdown_delay,
@@ -126,8 +133,8 @@ impl Server {
             let service = Service { certificates: None, router, stage: health_stage };
             tasks.push(spawn("the health listener", listen::accept(listener, service)));
         }
-        let certificates = Arc::clone(&self.certificates);
-        tasks.push(spawn("the certificate watch", async move { certificates.watch().await }));
+        let (certificates, metrics) = (Arc::clone(&self.certificates), Arc::clone(&self.metrics));
+        tasks.push(spawn("the certificate watch", async move { certificates.watch(&metrics).await }));
         self.health.set_serving(true);
 
         let signal = tokio::select! {

@@ -7,5 +7,7 @@ mod http;
 mod http2;
 mod lifecycle;
 mod limits;
+mod metrics;
+mod patched;
 mod start;
 mod tls;
