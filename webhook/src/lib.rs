@@ -4,7 +4,7 @@
 //! it by name (through a proxy that looks at the name), this mutating admission webhook puts the variable into
 //! each container that does not set it itself; kubelet then leaves it alone.
 //!
-//! A request's way: [`server`] (TLS, HTTP, limits) → [`handler`] (method, content type, body) → [`review`]
+//! A request's way: [`server`] (TLS, HTTP, limits) → [`handler`] (method, content type, body; waits at the gate of [`overload`]) → [`review`]
 //! (JSON to what matters, pure) → [`inject`] (what to add, pure) → [`answer`] (back to JSON, pure). Nothing is
 //! ever taken away from a Pod, and no Pod is denied: a fault of the webhook's own is an HTTP error, so that the
 //! `failurePolicy` of its registration decides.
@@ -18,6 +18,7 @@ pub mod handler;
 pub mod health;
 pub mod inject;
 pub mod json;
+pub mod overload;
 pub mod review;
 pub mod self_signed;
 pub mod server;

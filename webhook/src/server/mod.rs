@@ -4,6 +4,7 @@
 //! not ready any more; for `--shutdown-delay` still serving, while Kubernetes takes the replica out of its
 //! Service, and asking clients to connect elsewhere; then no new connections, and what runs may finish.
 
+mod activity;
 mod connection;
 mod listen;
 mod stage;
@@ -22,6 +23,7 @@ use crate::{
     cli::{CertificateSource, Config},
     handler, health,
     health::Health,
+    overload::Gate,
     self_signed::{self, Authority},
 };
 
@@ -66,8 +68,8 @@ impl Server {
             Some(address) => Some(listen::bind(address, "--health-bind-address").await?),
         };
         let health = Arc::new(Health::new(Arc::clone(&certificates)));
-        let settings =
-            handler::Settings { injection: config.injection, max_request_bytes: config.max_request_bytes };
+        let gate = Arc::new(Gate::new(config.limits));
+        let settings = handler::Settings { injection: config.injection, gate };
         let shutdown_delay = config.shutdown_delay;
         Ok(Self {
             webhook,

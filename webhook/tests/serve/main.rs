@@ -7,5 +7,6 @@ mod http;
 mod http2;
 mod lifecycle;
 mod limits;
+mod overload;
 mod start;
 mod tls;
