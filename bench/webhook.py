@@ -90,7 +90,7 @@ requests, rate, p99, failed = load(16, CLOSE="1")
 row("a new connection a request, a second", f"{rate:,.0f}", "≥ 1.5 × Go's 2,700")
 row("failed", str(failed or 0))
 stop(process)
-for at_once, wanted in ((16, "≤ 80 MB (Go: 227)"), (64, "≤ 100 MB (needs the byte budget, to come)")):
+for at_once, wanted in ((16, "≤ 80 MB (Go: 227)"), (64, "≤ 100 MB")):
     row(f"3 MB reviews, {at_once} at once: peak memory", large_reviews(at_once), wanted)
 row("cold start to the first good answer", spread([cold_start() for _ in range(20)]), "≤ 8 ms (Go: 22)")
 for name, wanted in (("apiserver-proxy-pod-webhook", "≤ 8 MB (Go: 34)"), ("apiserver-proxy-sidecar", "")):

@@ -11,7 +11,7 @@ use common::{
     zpages::Flagz,
 };
 
-use crate::{certificates::Files, env::Injection, fqdn::Fqdn};
+use crate::{certificates::Files, env::Injection, fqdn::Fqdn, overload::Limits};
 
 /// Name and environment prefix. The prefix is not the program's name: for a Service of that name kubelet would
 /// set `APISERVER_PROXY_POD_WEBHOOK_PORT=tcp://…`.
@@ -30,8 +30,8 @@ pub struct Config {
     pub port: u16,
     /// Where the health port is, if there is to be one.
     pub health_address: Option<HostPort>,
-    /// Longest body, in bytes.
-    pub max_request_bytes: usize,
+    /// How much may be going on at once.
+    pub limits: Limits,
     /// How long to go on serving after a signal.
     pub shutdown_delay: GoDuration,
     /// All flags, for `/flagz`.
@@ -69,6 +69,10 @@ fn command() -> Command {
                 .default_value(""),
             inject_ephemeral_containers(),
             string("key-name", "[optional] key-name is the server key name.").default_value("tls.key"),
+            value("max-buffered-bytes", "int", parse_budget, "[optional] max-buffered-bytes is the memory for the bodies of all requests at once. A request waits for its part until shortly before its timeout. At least max-request-bytes.")
+                .default_value("67108864"),
+            value("max-in-flight", "int", parse_count, "[optional] max-in-flight is the number of requests that are read and answered at once. Others wait for their turn until shortly before their timeout.")
+                .default_value("256"),
             value("max-request-bytes", "int", parse_size, "[optional] max-request-bytes is the length of the longest request that is read.")
                 .default_value("16777216"),
             value("port", "int", |text: &str| text.parse::<u16>().map_err(|_| "not a port; a number from 0 to 65535 is"), "[optional] port is the port number that the server will serve.")
@@ -123,6 +127,20 @@ fn parse_size(text: &str) -> Result<usize, &'static str> {
     }
 }
 
+fn parse_budget(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(size) if (1024..=1 << 40).contains(&size) => Ok(size),
+        _ => Err("not a number of bytes from 1024 to 1099511627776"),
+    }
+}
+
+fn parse_count(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(count) if (1..=1_000_000).contains(&count) => Ok(count),
+        _ => Err("not a number from 1 to 1000000"),
+    }
+}
+
 fn parse_duration(text: &str) -> Result<GoDuration, String> {
     text.parse().map_err(|error: common::duration::NotADuration| error.to_string())
 }
@@ -164,15 +182,25 @@ impl Config {
                 client_ca: Some(client_ca).filter(|name| !name.is_empty()).map(|name| file(&name, "")),
             })
         };
+        let size = |name| matches.get_one::<usize>(name).copied().ok_or_else(|| missing(name));
+        let limits = Limits {
+            request_bytes: size("max-request-bytes")?,
+            in_flight: size("max-in-flight")?,
+            buffered_bytes: size("max-buffered-bytes")?,
+        };
+        if limits.buffered_bytes < limits.request_bytes {
+            return Err(Stop::Mistake(format!(
+                "invalid argument \"{}\" for \"--max-buffered-bytes\" flag: less than --max-request-bytes ({}), so the longest request could never be read; raise it, or lower --max-request-bytes",
+                limits.buffered_bytes, limits.request_bytes
+            )));
+        }
         Ok(Self {
             injection: Injection::new(host, matches.get_one("apiserver-port").copied(), ephemeral),
             certificates,
             host: text("host"),
             port: *matches.get_one("port").ok_or_else(|| missing("port"))?,
             health_address: matches.get_one::<Option<HostPort>>("health-bind-address").cloned().flatten(),
-            max_request_bytes: *matches
-                .get_one("max-request-bytes")
-                .ok_or_else(|| missing("max-request-bytes"))?,
+            limits,
             shutdown_delay: *matches.get_one("shutdown-delay").ok_or_else(|| missing("shutdown-delay"))?,
             flagz: Flagz::new(&command(), matches),
             log: LogConfig::from_matches(
@@ -199,7 +227,8 @@ mod tests {
         assert_eq!((config.host.as_str(), config.port), ("", 9443));
         assert_eq!(config.certificates, CertificateSource::InMemory);
         assert_eq!(config.health_address, Some(":9440".parse().unwrap()));
-        assert_eq!(config.max_request_bytes, 16 * 1024 * 1024);
+        let limits = Limits { request_bytes: 16 << 20, in_flight: 256, buffered_bytes: 64 << 20 };
+        assert_eq!(config.limits, limits);
         assert_eq!(config.shutdown_delay.to_string(), "5s");
         assert_eq!(config.injection.variables.len(), 1);
     }
@@ -236,6 +265,14 @@ mod tests {
             (
                 &["--apiserver-fqdn=foo.bar.", "--max-request-bytes=1"],
                 r#"invalid argument "1" for "--max-request-bytes" flag: not a number of bytes from 1024 to 1073741824"#,
+            ),
+            (
+                &["--apiserver-fqdn=foo.bar.", "--max-in-flight=0"],
+                r#"invalid argument "0" for "--max-in-flight" flag: not a number from 1 to 1000000"#,
+            ),
+            (
+                &["--apiserver-fqdn=foo.bar.", "--max-buffered-bytes=16777215"],
+                r#"invalid argument "16777215" for "--max-buffered-bytes" flag: less than --max-request-bytes (16777216), so the longest request could never be read; raise it, or lower --max-request-bytes"#,
             ),
         ] {
             assert_eq!(config(args).unwrap_err(), Stop::Mistake(expected.to_owned()));

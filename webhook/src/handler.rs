@@ -1,22 +1,24 @@
 //! One HTTP request: from its headers to an answer.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, HttpBody},
+    body::{Body, Bytes, HttpBody},
     extract::{Request, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::post,
 };
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Frame;
 
 use crate::{
     answer,
     env::Injection,
     inject::{self, Decision},
     metrics::{Labels, Metrics, Operation, Outcome},
+    overload::{Gate, Patience, TimeIsUp},
     patched,
     review::Review,
     status::Refusal,
@@ -24,19 +26,20 @@ use crate::{
 
 /// Where the API server posts to: the path of the Go webhook.
 pub const PATH: &str = "/webhook/pod-apiserver-env";
-/// How long a body may take to arrive.
-const BODY_TIME: Duration = Duration::from_secs(30);
 /// How long the rest of a refused body is taken in, and thrown away.
 const LINGER_TIME: Duration = Duration::from_secs(2);
+/// Longest body, in bytes, that is read while its request waits: such a one is in the connection's buffer already,
+/// or fits it.
+const EARLY: usize = 8 * 1024;
 
 /// What the handler needs to know.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// What to add.
     pub injection: Injection,
-    /// Longest body, in bytes.
-    pub max_request_bytes: usize,
-    /// What requests are counted in.
+    /// What requests wait for.
+    pub gate: Arc<Gate>,
+    /// What they are counted in.
     pub metrics: Arc<Metrics>,
 }
 
@@ -47,7 +50,7 @@ pub struct Peer(pub SocketAddr);
 /// The webhook's paths.
 pub fn router(settings: Settings) -> Router {
     let settings = Arc::new(settings);
-    let limit = settings.max_request_bytes;
+    let limit = settings.gate.limits().request_bytes;
     // Counted as `invalid`, as everything is that nothing else is said of.
     let metrics = Arc::clone(&settings.metrics);
     let elsewhere = move |request: Request| async move {
@@ -70,17 +73,67 @@ pub fn router(settings: Settings) -> Router {
 
 async fn admit(State(settings): State<Arc<Settings>>, mut request: Request) -> Response {
     let mut observed = settings.metrics.begin();
+    let patience = Patience::of(request.uri().query());
     let answer = match check_media_type(request.headers()) {
-        Ok(()) => read(request.body_mut(), settings.max_request_bytes).await,
+        Ok(()) => answer(&settings, request.body_mut(), patience, &mut observed.labels).await,
         Err(refusal) => Err(refusal),
     };
-    match answer.and_then(|body| examine(&settings.injection, &body, &mut observed.labels)) {
+    match answer {
         Ok(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
         Err(refusal) => {
             observed.labels.outcome = Outcome::of_refusal(refusal.code());
-            refuse(refusal, request, settings.max_request_bytes)
+            refuse(refusal, request, settings.gate.limits().request_bytes)
         }
     }
+}
+
+/// What a request has come to: whom to blame when its time is up.
+#[derive(Clone, Copy)]
+enum Step {
+    Slot,
+    Memory,
+    Body,
+}
+
+/// Waits for a slot and for memory, then reads a body and answers it.
+async fn answer(
+    settings: &Settings,
+    body: &mut Body,
+    patience: Patience,
+    labels: &mut Labels,
+) -> Result<Bytes, Refusal> {
+    let Settings { injection, gate, .. } = settings;
+    let limits = gate.limits();
+    // An announced length is refused before a byte is read, and before a client that asks is told to go on.
+    let announced = body.size_hint();
+    if announced.lower() > limits.request_bytes as u64 {
+        return Err(Refusal::too_large(limits.request_bytes));
+    }
+    let length = announced.exact().and_then(|length| usize::try_from(length).ok());
+    let mut step = Step::Slot;
+    let work = async {
+        let mut early = Early::default();
+        let slot = early.while_waiting(gate.slot(), body, length).await?;
+        step = Step::Memory;
+        let mut share = gate.share(length.unwrap_or(limits.request_bytes)).await?;
+        step = Step::Body;
+        let bytes = read(body, early, length, limits.request_bytes).await?;
+        gate.shrink(&mut share, bytes.len());
+        let answer = examine(injection, &bytes, labels)?;
+        drop(bytes);
+        step = Step::Memory;
+        let answer = gate.keep(share, answer).await;
+        drop(slot);
+        answer
+    };
+    let done = patience.limit(work).await;
+    done.unwrap_or_else(|TimeIsUp(time)| {
+        Err(match step {
+            Step::Slot => Refusal::no_slot(time, limits.in_flight),
+            Step::Memory => Refusal::no_memory(time, limits.buffered_bytes),
+            Step::Body => Refusal::too_slow(time),
+        })
+    })
 }
 
 /// Answers with a refusal, and lets the rest of the body come in for a moment, up to `limit` bytes. A connection
@@ -128,24 +181,64 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Refusal::media_type(given)) }
 }
 
-async fn read(body: &mut Body, limit: usize) -> Result<Vec<u8>, Refusal> {
-    // An announced length is refused before a byte is read, and before a client that asks is told to go on.
-    let announced = body.size_hint().lower();
-    if announced > limit as u64 {
+/// What came of a body before its request had a slot.
+#[derive(Default)]
+struct Early {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Early {
+    /// Reads a small body during a wait: hyper tells that an HTTP/1.1 client has gone only once it has read all
+    /// that came before, and whoever has gone should not keep its place. A long one stays where it is: nothing has
+    /// been set aside for it.
+    async fn while_waiting<T>(
+        &mut self,
+        wait: impl Future<Output = Result<T, Refusal>>,
+        body: &mut Body,
+        length: Option<usize>,
+    ) -> Result<T, Refusal> {
+        let mut wait = pin!(wait);
+        loop {
+            tokio::select! {
+                biased;
+                done = wait.as_mut() => return done,
+                frame = body.frame(), if !self.ended && length.is_some_and(|length| length <= EARLY) => match frame {
+                    Some(frame) => append(&mut self.bytes, frame, EARLY)?,
+                    None => self.ended = true,
+                },
+            }
+        }
+    }
+}
+
+/// Reads the rest of a body that is not longer than `limit`.
+async fn read(
+    body: &mut Body,
+    early: Early,
+    length: Option<usize>,
+    limit: usize,
+) -> Result<Vec<u8>, Refusal> {
+    let Early { mut bytes, ended } = early;
+    // Of what is set aside for one without a length, only what comes is ever touched.
+    bytes.reserve_exact(length.unwrap_or(limit).saturating_sub(bytes.len()));
+    while !ended && let Some(frame) = body.frame().await {
+        append(&mut bytes, frame, limit)?;
+    }
+    Ok(bytes)
+}
+
+/// Copies out of a frame: one of a single byte would keep a whole read buffer.
+fn append(
+    bytes: &mut Vec<u8>,
+    frame: Result<Frame<Bytes>, axum::Error>,
+    limit: usize,
+) -> Result<(), Refusal> {
+    let frame = frame.map_err(|error| Refusal::broken_off(&error))?;
+    let data = frame.data_ref().map(|data| data.as_ref()).unwrap_or_default();
+    if data.len() > limit - bytes.len() {
         return Err(Refusal::too_large(limit));
     }
-    let all = async {
-        // Copied out of its frames: a frame of one byte would keep a whole read buffer.
-        let mut bytes = Vec::with_capacity(usize::try_from(announced).unwrap_or_default());
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| Refusal::broken_off(&error))?;
-            let data = frame.data_ref().map(|data| data.as_ref()).unwrap_or_default();
-            if data.len() > limit - bytes.len() {
-                return Err(Refusal::too_large(limit));
-            }
-            bytes.extend_from_slice(data);
-        }
-        Ok(bytes)
-    };
-    tokio::time::timeout(BODY_TIME, all).await.unwrap_or_else(|_| Err(Refusal::too_slow(BODY_TIME.as_secs())))
+    bytes.extend_from_slice(data);
+    Ok(())
 }

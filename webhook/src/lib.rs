@@ -4,12 +4,12 @@
 //! it by name (through a proxy that looks at the name), this mutating admission webhook puts the variable into
 //! each container that does not set it itself; kubelet then leaves it alone.
 //!
-//! A request's way: [`server`] (TLS, HTTP, limits) → [`handler`] (method, content type, body) → [`review`]
-//! (JSON to what matters, pure) → [`inject`] (what to add, pure) → [`answer`] (back to JSON, pure). What came of it
-//! is counted in [`metrics`]; [`patched`] writes a line to the log for each Pod that is changed. Nothing is ever taken
-//! away from a Pod, and no Pod is denied: a fault of the webhook's own is an HTTP error, so that the `failurePolicy`
-//! of its registration decides. [`manifest`] prints that registration, or what does the
-//! same with no webhook at all.
+//! A request's way: [`server`] (TLS, HTTP, limits) → [`handler`] (method, content type, body; waits at the gate of
+//! [`overload`]) → [`review`] (JSON to what matters, pure) → [`inject`] (what to add, pure) → [`answer`] (back to JSON,
+//! pure). What came of it is counted in [`metrics`]; [`patched`] writes a line to the log for each Pod that is changed.
+//! Nothing is ever taken away from a Pod, and no Pod is denied: a fault of the webhook's own is an HTTP error, so that
+//! the `failurePolicy` of its registration decides. [`manifest`] prints that registration, or what does the same with
+//! no webhook at all.
 
 pub mod answer;
 pub mod certificates;
@@ -22,6 +22,7 @@ pub mod inject;
 pub mod json;
 pub mod manifest;
 pub mod metrics;
+pub mod overload;
 pub mod patched;
 pub mod review;
 pub mod self_signed;

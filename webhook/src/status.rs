@@ -2,13 +2,13 @@
 //!
 //! Source: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use common::sparing::Sparing;
+use common::{duration::GoDuration, sparing::Sparing};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
 use crate::json::brief;
@@ -22,6 +22,7 @@ pub struct Refusal {
     close: bool,
     /// Nothing that an operator has to know of.
     common: bool,
+    shed: bool,
 }
 
 impl Refusal {
@@ -50,11 +51,39 @@ impl Refusal {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message)
     }
 
-    /// 408: the body came too slowly. The connection ends.
+    /// 503: no slot came free in the client's time.
     #[must_use]
-    pub fn too_slow(seconds: u64) -> Self {
-        let message = format!("the body did not arrive within {seconds} s");
-        Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "Timeout", message) }
+    pub fn no_slot(time: Duration, slots: usize) -> Self {
+        Self::overloaded(&format!(
+            "all {slots} slots stayed taken for the {} that there were; raise --max-in-flight, or add replicas",
+            GoDuration(time)
+        ))
+    }
+
+    /// 503: there was no room for the body, or the answer, in the client's time.
+    #[must_use]
+    pub fn no_memory(time: Duration, bytes: usize) -> Self {
+        Self::overloaded(&format!(
+            "the {bytes} bytes for all bodies stayed taken for the {} that there were; raise --max-buffered-bytes, \
+             and the memory limit with it, or add replicas",
+            GoDuration(time)
+        ))
+    }
+
+    fn overloaded(why: &str) -> Self {
+        let message = format!("the webhook is overloaded: {why}");
+        Self { shed: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message) }
+    }
+
+    /// 503: the body came too slowly to be answered in the client's time. The connection ends.
+    #[must_use]
+    pub fn too_slow(time: Duration) -> Self {
+        let message = format!(
+            "the body did not arrive within the {} that there were; look at the network, or raise the webhook's \
+             timeoutSeconds",
+            GoDuration(time)
+        );
+        Self { close: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "Timeout", message) }
     }
 
     /// 413: the body is too long. The connection ends, so that the rest need not be read.
@@ -78,7 +107,7 @@ impl Refusal {
     }
 
     fn new(code: StatusCode, reason: &'static str, message: String) -> Self {
-        Self { code, reason, message, close: false, common: false }
+        Self { code, reason, message, close: false, common: false, shed: false }
     }
 
     /// The HTTP status.
@@ -93,16 +122,24 @@ impl Refusal {
         &self.message
     }
 
+    /// Whether it is for want of slots or memory, and nobody's mistake.
+    #[must_use]
+    pub fn is_shed(&self) -> bool {
+        self.shed
+    }
+
     /// Writes it to the log. Anybody who reaches the port can cause refusals, so there is one line a second at
-    /// most, for those of the API server's own path apart from the others. A fault of our own is always told.
+    /// most, for those of the API server's own path apart from the others, and for overload apart from both. A fault of our own is always told.
     pub fn tell(&self, peer: Option<SocketAddr>) {
         static WRONG_DOOR: Sparing = Sparing::new();
         static BAD_REQUEST: Sparing = Sparing::new();
+        static OVERLOAD: Sparing = Sparing::new();
         let (reason, peer) = (self.message(), peer.map(tracing::field::display));
         let lines = match self.code {
             _ if self.common => return tracing::debug!(peer, reason, "request refused"),
             StatusCode::INTERNAL_SERVER_ERROR => return tracing::error!(peer, reason, "request failed"),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => &WRONG_DOOR,
+            _ if self.shed => &OVERLOAD,
             _ => &BAD_REQUEST,
         };
         if let Some(left_out) = lines.turn() {

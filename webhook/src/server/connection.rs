@@ -1,14 +1,6 @@
 //! One connection: TLS, then HTTP, until it ends or has to.
 
-use std::{
-    net::SocketAddr,
-    pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -26,15 +18,23 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::{Phase, stage::Stage};
+use super::{
+    Phase,
+    activity::{Activity, Heads},
+    stage::Stage,
+};
 use crate::{certificates::Certificates, handler::Peer};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may stay without a request.
 const IDLE_TIME: Duration = Duration::from_secs(120);
-/// How long the headers of a request may take, the wait for their first byte included.
-const HEADER_TIME: Duration = IDLE_TIME;
+/// Longest piece of a connection, in bytes, that is read ahead of what its requests ask for; a head must fit. A
+/// request that waits for its turn costs that much, outside of what is counted.
+const READ_AHEAD: u32 = 32 * 1024;
+/// Requests at once on an HTTP/2 connection. Each may have its whole window waiting; if together they could fill the
+/// connection's, those that wait for a slot would hold up the bodies of those that have one.
+const STREAMS: u32 = 64;
 /// How long an HTTP/1.1 connection without a request may stay when the server closes: one may be on its way.
 const LAST_REQUEST_TIME: Duration = Duration::from_secs(1);
 /// How long a client may take to leave once it was told to, and nothing of its runs.
@@ -78,44 +78,6 @@ pub(super) async fn serve(
     }
 }
 
-/// What runs on a connection.
-struct Activity {
-    requests: AtomicUsize,
-    since: Mutex<Instant>,
-}
-
-impl Activity {
-    fn begin(self: &Arc<Self>) -> Running {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        Running(Arc::clone(self))
-    }
-
-    /// For how long nothing has run.
-    fn idle(&self) -> Duration {
-        if self.requests.load(Ordering::Relaxed) > 0 {
-            return Duration::ZERO;
-        }
-        self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
-    }
-
-    /// Waits until nothing has run for that long.
-    async fn idle_for(&self, long: Duration) {
-        while let Some(left) = long.checked_sub(self.idle()).filter(|left| !left.is_zero()) {
-            tokio::time::sleep(left).await;
-        }
-    }
-}
-
-/// A request that runs.
-struct Running(Arc<Activity>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        *self.0.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
@@ -123,7 +85,7 @@ async fn http(
     service: Service,
     mut phase: watch::Receiver<Phase>,
 ) {
-    let activity = Arc::new(Activity { requests: AtomicUsize::new(0), since: Mutex::new(Instant::now()) });
+    let activity = Activity::new();
     let Service { router, stage, .. } = service;
     let answer = {
         let activity = Arc::clone(&activity);
@@ -173,17 +135,21 @@ async fn http(
             }
         }};
     }
-    let stream = TokioIo::new(stream);
     let ended = if http2 {
         run!(
             conn::http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
-                .serve_connection(stream, answer)
+                .initial_stream_window_size(READ_AHEAD)
+                .initial_connection_window_size(READ_AHEAD * STREAMS)
+                .max_concurrent_streams(STREAMS)
+                .serve_connection(TokioIo::new(stream), answer)
         )
     } else {
         let mut builder = conn::http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
-        run!(builder.serve_connection(stream, answer))
+        // The head's own time is the stream's business.
+        builder.timer(TokioTimer::new()).header_read_timeout(IDLE_TIME).max_buf_size(READ_AHEAD as usize);
+        let stream = Heads::new(stream, Arc::clone(&activity));
+        run!(builder.serve_connection(TokioIo::new(stream), answer))
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "connection failed");

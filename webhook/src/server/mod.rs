@@ -4,6 +4,7 @@
 //! not ready any more; for `--shutdown-delay` still serving, while Kubernetes takes the replica out of its
 //! Service, and asking clients to connect elsewhere; then no new connections, and what runs may finish.
 
+mod activity;
 mod connection;
 mod listen;
 mod stage;
@@ -23,6 +24,7 @@ use crate::{
     handler, health,
     health::Health,
     metrics::Metrics,
+    overload::Gate,
     self_signed::{self, Authority},
 };
 
@@ -69,11 +71,8 @@ impl Server {
         };
         let metrics = Arc::new(Metrics::new());
         let health = Arc::new(Health::new(Arc::clone(&certificates), Arc::clone(&metrics)));
-        let settings = handler::Settings {
-            injection: config.injection,
-            max_request_bytes: config.max_request_bytes,
-            metrics: Arc::clone(&metrics),
-        };
+        let gate = Arc::new(Gate::new(config.limits));
+        let settings = handler::Settings { injection: config.injection, gate, metrics: Arc::clone(&metrics) };
         let shutdown_delay = config.shutdown_delay;
         Ok(Self {
             webhook,

@@ -13,11 +13,11 @@ use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 
 use crate::fixture::{PATH, Serving, serve};
 
-type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
-type Sender = http2::SendRequest<Body>;
+pub type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
+pub type Sender = http2::SendRequest<Body>;
 
 /// A connection, and the task that ends when it does.
-async fn connect(serving: &Serving) -> (Sender, JoinHandle<()>) {
+pub async fn connect(serving: &Serving) -> (Sender, JoinHandle<()>) {
     let mut config = (*https::client(serving.authority.pem())).clone();
     config.alpn_protocols = vec![b"h2".to_vec()];
     let tcp = TcpStream::connect(serving.address).await.unwrap();
@@ -27,17 +27,27 @@ async fn connect(serving: &Serving) -> (Sender, JoinHandle<()>) {
     (sender, tokio::spawn(async move { drop(connection.await) }))
 }
 
-fn request(body: Body) -> Request<Body> {
-    let uri = format!("https://localhost{PATH}");
+/// A POST; the query begins with `?`.
+pub fn request(query: &str, body: Body) -> Request<Body> {
+    let uri = format!("https://localhost{PATH}{query}");
     Request::post(uri).header("content-type", "application/json").body(body).unwrap()
 }
 
-fn seed() -> Bytes {
+pub fn seed() -> Bytes {
     std::fs::read(testkit::testdata("admission.json")).unwrap().into()
 }
 
+/// A body, and where its pieces go in.
+pub fn in_pieces() -> (mpsc::Sender<Bytes>, Body) {
+    let (piece, mut pieces) = mpsc::channel::<Bytes>(1);
+    let body = StreamBody::new(futures_util::stream::poll_fn(move |context| {
+        pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }));
+    (piece, BodyExt::boxed(body))
+}
+
 async fn post(sender: &mut Sender) -> StatusCode {
-    sender.send_request(request(Full::new(seed()).boxed())).await.unwrap().status()
+    sender.send_request(request("", Full::new(seed()).boxed())).await.unwrap().status()
 }
 
 #[tokio::test]
@@ -47,11 +57,8 @@ async fn clients_are_sent_elsewhere_and_lose_nothing() {
     assert_eq!(post(&mut idle).await, 200);
 
     let (mut busy, busy_ended) = connect(&serving).await;
-    let (piece, mut pieces) = mpsc::channel::<Bytes>(1);
-    let body = StreamBody::new(futures_util::stream::poll_fn(move |context| {
-        pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-    }));
-    let answer = tokio::spawn(busy.send_request(request(BodyExt::boxed(body))));
+    let (piece, body) = in_pieces();
+    let answer = tokio::spawn(busy.send_request(request("", body)));
     let all = seed();
     piece.send(all.slice(..100)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;

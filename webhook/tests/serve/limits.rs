@@ -17,7 +17,7 @@ use crate::fixture::{PATH, serve};
 const JSON: &str = "Content-Type: application/json";
 
 /// A review of about that many bytes.
-fn review_of(bytes: usize) -> String {
+pub fn review_of(bytes: usize) -> String {
     let seed = std::fs::read_to_string(testkit::testdata("admission.json")).unwrap();
     seed.replace("\"app\": \"web\"", &format!("\"app\": \"web\", \"long\": \"{}\"", "x".repeat(bytes)))
 }

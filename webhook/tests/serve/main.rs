@@ -8,6 +8,7 @@ mod http2;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod overload;
 mod patched;
 mod start;
 mod tls;

@@ -1,0 +1,256 @@
+//! More than fits: who waits, for how long, and what comes of it.
+
+use std::{
+    net::TcpStream,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use http_body_util::{BodyExt, Full};
+use testkit::{
+    eventually,
+    https::{self, Answer, Connection, post_head},
+};
+
+use crate::{
+    fixture::{PATH, Serving, serve},
+    http2,
+    limits::review_of,
+};
+
+fn open(serving: &Serving) -> Connection {
+    Connection::open(&https::client(serving.authority.pem()), serving.address).unwrap()
+}
+
+fn seed() -> Vec<u8> {
+    std::fs::read(testkit::testdata("admission.json")).unwrap()
+}
+
+/// A request whose body has begun to arrive.
+fn begin(serving: &Serving, body: &[u8]) -> Connection {
+    let mut connection = open(serving);
+    connection.send(post_head(&format!("{PATH}?timeout=30s"), body.len()).as_bytes()).unwrap();
+    connection.send(&body[..body.len() / 2]).unwrap();
+    // Until it has got its slot, or its place in the queue.
+    std::thread::sleep(Duration::from_millis(300));
+    connection
+}
+
+fn end(mut connection: Connection, body: &[u8]) -> u16 {
+    connection.send(&body[body.len() / 2..]).unwrap();
+    connection.finish().unwrap().status
+}
+
+/// Posts, and says how long that took.
+fn post(serving: &Serving, query: &str, body: Vec<u8>) -> JoinHandle<(Answer, Duration)> {
+    let (config, address) = (https::client(serving.authority.pem()), serving.address);
+    let path = format!("{PATH}{query}");
+    std::thread::spawn(move || {
+        let mut connection = Connection::open(&config, address).unwrap();
+        let begun = Instant::now();
+        (connection.post(&path, &body).unwrap(), begun.elapsed())
+    })
+}
+
+#[test]
+fn a_request_waits_for_a_slot_and_is_served() {
+    let serving = serve(&["--max-in-flight=1"]);
+    let first = begin(&serving, &seed());
+    let second = post(&serving, "?timeout=20s", seed());
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!second.is_finished(), "it has no slot");
+    assert_eq!(serving.health("/readyz").status, 200, "the health port needs none");
+    assert_eq!(end(first, &seed()), 200);
+    assert_eq!(second.join().unwrap().0.status, 200);
+}
+
+#[test]
+fn a_request_waits_as_long_as_its_client_and_is_told_why_it_failed() {
+    let serving = serve(&["--max-in-flight=1"]);
+    let first = begin(&serving, &seed());
+    let huge = post(&serving, "?timeout=1000000h", seed());
+    let waits = [
+        ("?timeout=500ms", 475),
+        ("?timeout=2s", 1_900),
+        ("?timeout=nonsense", 9_500),
+        ("?timeout=0s", 9_500),
+    ];
+    let waiting = waits.map(|(query, millis)| (post(&serving, query, seed()), query, millis));
+    for (waiting, query, millis) in waiting {
+        let (answer, took) = waiting.join().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!((answer.status, &status["reason"]), (503, &"ServiceUnavailable".into()), "{query}");
+        assert!(status["message"].as_str().unwrap().contains("raise --max-in-flight"), "{status}");
+        assert!(took >= Duration::from_millis(millis), "{query}: refused after {took:?} already");
+        assert!(took < Duration::from_millis(millis) + Duration::from_secs(5), "{query}: {took:?}");
+    }
+    assert!(!huge.is_finished());
+    assert_eq!(end(first, &seed()), 200);
+    assert_eq!(huge.join().unwrap().0.status, 200);
+}
+
+#[test]
+fn a_body_that_does_not_arrive_in_its_time_gives_back_its_slot() {
+    let serving = serve(&["--max-in-flight=1"]);
+    let mut slow = open(&serving);
+    slow.send(post_head(&format!("{PATH}?timeout=1s"), 1000).as_bytes()).unwrap();
+    let answer = slow.finish().unwrap();
+    assert_eq!(answer.status, 503);
+    let told = String::from_utf8_lossy(&answer.body);
+    assert!(told.contains("did not arrive within the 950ms that there were"), "{told}");
+    assert!(answer.headers.contains("connection: close"));
+    assert_eq!(serving.post_seed(&[]).status, 200);
+}
+
+#[test]
+fn clients_that_dawdle_hold_up_nobody() {
+    let serving = serve(&[]);
+    let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(serving.address).unwrap()).collect();
+    let config = https::client(serving.authority.pem());
+    let slow = |head: &str| {
+        let mut connection = Connection::open(&config, serving.address).unwrap();
+        connection.send(head.as_bytes()).unwrap();
+        connection
+    };
+    let bodies: Vec<Connection> =
+        (0..200).map(|_| slow(&post_head(&format!("{PATH}?timeout=30s"), 100_000))).collect();
+    let heads: Vec<Connection> = (0..50).map(|_| slow("POST")).collect();
+    let begun = Instant::now();
+    let mut client = open(&serving);
+    for _ in 0..200 {
+        assert_eq!(client.post(PATH, &seed()).unwrap().status, 200);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop((silent, bodies, heads));
+}
+
+#[test]
+fn a_head_has_ten_seconds_and_an_idle_connection_more() {
+    let serving = serve(&[]);
+    let (mut idle, mut slow) = (open(&serving), open(&serving));
+    assert_eq!(idle.post(PATH, &seed()).unwrap().status, 200);
+    slow.send(b"POST / HTTP/1.1\r\nHost:").unwrap();
+    let begun = Instant::now();
+    assert!(slow.finish().is_err(), "cut off");
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(9) && took < Duration::from_secs(18), "{took:?}");
+    assert_eq!(idle.post(PATH, &seed()).unwrap().status, 200);
+}
+
+#[test]
+fn large_bodies_share_the_memory_and_are_all_answered() {
+    let serving = serve(&["--max-buffered-bytes=16777216"]);
+    let before = serving.resident();
+    let body = Arc::new(review_of(3_000_000).into_bytes());
+    let posts: Vec<_> = (0..32).map(|_| post(&serving, "?timeout=30s", body.to_vec())).collect();
+    let statuses: Vec<u16> = posts.into_iter().map(|post| post.join().unwrap().0.status).collect();
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&200), "{statuses:?}");
+    let grown = serving.peak().saturating_sub(before);
+    assert!(grown < 40 << 20, "{grown} bytes for 16 MiB of bodies");
+    assert_eq!(serving.post_seed(&[]).status, 200);
+}
+
+const ONE_BODY: [&str; 2] = ["--max-request-bytes=1048576", "--max-buffered-bytes=1048576"];
+
+#[test]
+fn memory_is_given_back_when_a_client_goes_away_in_the_middle() {
+    let serving = serve(&ONE_BODY);
+    let body = review_of(1_000_000).into_bytes();
+    for _ in 0..5 {
+        let first = begin(&serving, &body);
+        let second = post(&serving, "?timeout=20s", body.clone());
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!second.is_finished(), "there is room for one");
+        drop(first);
+        assert_eq!(second.join().unwrap().0.status, 200);
+    }
+}
+
+#[test]
+fn a_body_without_a_length_counts_as_the_longest() {
+    let serving = serve(&ONE_BODY);
+    let mut first = open(&serving);
+    let head = format!(
+        "POST {PATH}?timeout=30s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    first.send(head.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let (answer, took) = post(&serving, "?timeout=500ms", seed()).join().unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(String::from_utf8_lossy(&answer.body).contains("raise --max-buffered-bytes"));
+    assert!(took >= Duration::from_millis(475), "{took:?}");
+    first.send(format!("{:x}\r\n", seed().len()).as_bytes()).unwrap();
+    first.send(&seed()).unwrap();
+    first.send(b"\r\n0\r\n\r\n").unwrap();
+    assert_eq!(first.finish().unwrap().status, 200);
+    assert_eq!(serving.post_seed(&[]).status, 200);
+}
+
+#[test]
+fn who_goes_away_while_waiting_leaves_its_place() {
+    let serving = serve(&["--max-in-flight=1"]);
+    let first = begin(&serving, &seed());
+    let before = serving.descriptors();
+    let waiting: Vec<Connection> = (0..20)
+        .map(|_| {
+            let mut connection = open(&serving);
+            connection.send(post_head(&format!("{PATH}?timeout=30s"), seed().len()).as_bytes()).unwrap();
+            connection.send(&seed()).unwrap();
+            connection
+        })
+        .collect();
+    assert_eq!(serving.descriptors(), before + 20);
+    drop(waiting);
+    let gone = Instant::now();
+    eventually(
+        || format!("{} descriptors", serving.descriptors()),
+        || (serving.descriptors() == before).then_some(()),
+    );
+    assert!(gone.elapsed() < Duration::from_secs(15), "not before their time was up");
+    assert_eq!(end(first, &seed()), 200);
+}
+
+#[tokio::test]
+async fn streams_of_one_http2_connection_wait_like_everybody() {
+    let serving = serve(&["--max-in-flight=1"]);
+    let (mut sender, _) = http2::connect(&serving).await;
+    let whole = || Full::new(http2::seed()).boxed();
+    let (piece, body) = http2::in_pieces();
+    let first = tokio::spawn(sender.send_request(http2::request("?timeout=30s", body)));
+    piece.send(http2::seed().slice(..100)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+
+    let begun = Instant::now();
+    let refused = sender.send_request(http2::request("?timeout=500ms", whole())).await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert!(begun.elapsed() >= Duration::from_millis(475), "{:?}", begun.elapsed());
+    // One that is cancelled while it waits, and one that is served after the first.
+    let cancelled = tokio::spawn(sender.send_request(http2::request("?timeout=30s", whole())));
+    let served = tokio::spawn(sender.send_request(http2::request("?timeout=30s", whole())));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    cancelled.abort();
+    assert!(!served.is_finished());
+    piece.send(http2::seed().slice(100..)).await.unwrap();
+    drop(piece);
+    assert_eq!(first.await.unwrap().unwrap().status(), 200);
+    assert_eq!(served.await.unwrap().unwrap().status(), 200);
+}
+
+/// Their bodies together are longer than the connection's window: those that wait must not fill it.
+#[tokio::test]
+async fn waiting_streams_do_not_hold_up_the_bodies_of_others() {
+    let serving = serve(&["--max-in-flight=2"]);
+    let (sender, _) = http2::connect(&serving).await;
+    let body = bytes::Bytes::from(review_of(500_000));
+    let posts: Vec<_> = (0..60)
+        .map(|_| {
+            let (mut sender, body) = (sender.clone(), Full::new(body.clone()).boxed());
+            tokio::spawn(async move { sender.send_request(http2::request("?timeout=30s", body)).await })
+        })
+        .collect();
+    for post in posts {
+        assert_eq!(post.await.unwrap().unwrap().status(), 200);
+    }
+}
