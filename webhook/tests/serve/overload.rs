@@ -29,12 +29,27 @@ fn seed() -> Vec<u8> {
 
 /// A request whose body has begun to arrive.
 fn begin(serving: &Serving, body: &[u8]) -> Connection {
+    let before = metric(serving, "in_flight");
     let mut connection = open(serving);
     connection.send(post_head(&format!("{PATH}?timeout=30s"), body.len()).as_bytes()).unwrap();
     connection.send(&body[..body.len() / 2]).unwrap();
     // Until it has got its slot, or its place in the queue.
-    std::thread::sleep(Duration::from_millis(300));
+    eventually(|| "a request".to_owned(), || (metric(serving, "in_flight") > before).then_some(()));
     connection
+}
+
+/// The sum of a metric over its labels.
+fn metric(serving: &Serving, name: &str) -> u64 {
+    metric_of(serving, name, "")
+}
+
+/// The sum of a metric over those of its labels that have a word in them.
+fn metric_of(serving: &Serving, name: &str, word: &str) -> u64 {
+    let text = serving.health("/metrics").body;
+    let name = format!("apiserver_proxy_pod_webhook_{name}");
+    let lines = text.lines().filter(|line| line.starts_with(&name) && line.contains(word));
+    let values = lines.map(|line| line.rsplit(' ').next());
+    values.map(|value| value.unwrap().parse::<u64>().unwrap()).sum()
 }
 
 fn end(mut connection: Connection, body: &[u8]) -> u16 {
@@ -85,6 +100,7 @@ fn a_request_waits_as_long_as_its_client_and_is_told_why_it_failed() {
         assert!(took >= Duration::from_millis(millis), "{query}: refused after {took:?} already");
         assert!(took < Duration::from_millis(millis) + Duration::from_secs(5), "{query}: {took:?}");
     }
+    assert_eq!(metric_of(&serving, "requests_total", "shed"), 4);
     assert!(!huge.is_finished());
     assert_eq!(end(first, &seed()), 200);
     assert_eq!(huge.join().unwrap().0.status, 200);
