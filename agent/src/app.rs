@@ -63,8 +63,8 @@ pub async fn run(config: &Config) -> Result<(), Failed> {
         RuleSet::new(&wanted.rules, config.rules_backend, listen, interval.0, Arc::clone(&stop.flag))
     });
     let mut addresses = Addresses::new(wanted.clone(), config.adopt, listen, interval.0, place.id());
-    let names = [Addresses::NAME, RuleSet::NAME];
-    let status = Arc::new(Status::new(names.get(..1 + usize::from(rules.is_some())).unwrap_or_default()));
+    let parts = std::iter::once(Addresses::NAME).chain(rules.as_ref().map(|_| RuleSet::NAME));
+    let status = Arc::new(Status::new(parts));
     if config.daemon {
         serve(config, &status);
     }

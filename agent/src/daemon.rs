@@ -115,16 +115,21 @@ impl<'a, P: Part> Keeper<'a, P> {
 
     /// One cycle, for whoever does no more than that.
     pub async fn once(&mut self) -> Outcome {
+        self.run().await.0
+    }
+
+    /// One cycle, noted in the status, which says the first time that all parts are in place.
+    async fn run(&mut self) -> (Outcome, Option<usize>) {
         let began = Instant::now();
         let outcome = self.part.cycle().await;
-        self.status.cycle(&outcome, began.elapsed(), self.part);
-        outcome
+        let all_in_place = self.status.cycle(&outcome, began.elapsed(), self.part);
+        (outcome, all_in_place)
     }
 
     /// One cycle.
     pub async fn cycle(&mut self, event: Option<Instant>) {
         let began = Instant::now();
-        let outcome = self.part.cycle().await;
+        let (outcome, all_in_place) = self.run().await;
         let now = Instant::now();
         if event.is_some() && outcome.changes.sum() == 0 {
             self.vain.add(now);
@@ -132,7 +137,6 @@ impl<'a, P: Part> Keeper<'a, P> {
         if self.settled && (outcome.drift.sum() > 0 || !outcome.is_in_place()) {
             self.broken_since.get_or_insert(event.unwrap_or(began));
         }
-        let all_in_place = self.status.cycle(&outcome, now - began, self.part);
         let wait = if outcome.is_in_place() {
             self.in_place(&outcome, now);
             self.interval.0.max(SHORTEST_INTERVAL)

@@ -44,10 +44,10 @@ struct PartState {
 impl Status {
     /// Nothing is known of these parts yet, so nothing is in place.
     #[must_use]
-    pub fn new(parts: &[&'static str]) -> Self {
+    pub fn new(parts: impl IntoIterator<Item = &'static str>) -> Self {
         let unknown =
             || PartState { problem: "the first cycle has not ended yet".to_owned(), ..PartState::default() };
-        let parts = parts.iter().map(|name| (*name, unknown())).collect();
+        let parts = parts.into_iter().map(|name| (name, unknown())).collect();
         Self {
             began: Instant::now(),
             metrics: Metrics::new(),

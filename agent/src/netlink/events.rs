@@ -15,7 +15,7 @@ use netlink_sys::{
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::{
-    nft::FAMILY_HEADER,
+    nft::{FAMILY_HEADER, NFTA_GEN_ID, NFTABLES},
     wire::{self, Message},
 };
 
@@ -38,10 +38,7 @@ const IFLA_IFNAME: u16 = 3;
 /// Bytes of `struct ifinfomsg`.
 const LINK_HEADER: usize = 16;
 
-/// NFNL_SUBSYS_NFTABLES
-const NFTABLES: u16 = 10;
 const NFT_MSG_NEWGEN: u16 = 15;
-const NFTA_GEN_ID: u16 = 1;
 
 /// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

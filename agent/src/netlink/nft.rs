@@ -32,10 +32,10 @@ const TIME_LIMIT: i64 = 5;
 const DUMP_TRIES: usize = 8;
 
 /// NFNL_SUBSYS_NFTABLES, as the upper byte of a message's type.
-const NFTABLES: u16 = 10;
+pub(super) const NFTABLES: u16 = 10;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-const NFTA_GEN_ID: u16 = 1;
+pub(super) const NFTA_GEN_ID: u16 = 1;
 const NFTA_TABLE_FLAGS: u16 = 2;
 const NFT_TABLE_F_DORMANT: u32 = 1;
 /// Bytes of `struct nfgenmsg`, which stands before the attributes.

@@ -30,6 +30,10 @@ impl Problems {
         self.0.push(problem.into());
     }
 
+    pub(super) fn add_all<P: Into<Problem>>(&mut self, problems: impl IntoIterator<Item = P>) {
+        self.0.extend(problems.into_iter().map(Into::into));
+    }
+
     /// All of both.
     pub(super) fn append(&mut self, mut more: Self) {
         self.0.append(&mut more.0);

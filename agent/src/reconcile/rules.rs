@@ -77,7 +77,7 @@ impl RuleSet {
         if (going.table || !going.rules.is_empty())
             && let Err(errors) = self.rules.delete_all(&going.rules, going.table).await
         {
-            errors.into_iter().for_each(|error| problems.add(error));
+            problems.add_all(errors);
         }
         problems.into_result()
     }
@@ -99,7 +99,7 @@ impl RuleSet {
         }
         let looked = self.rules.look().await;
         let unknown = !looked.errors.is_empty();
-        looked.errors.into_iter().for_each(|error| outcome.problems.add(error));
+        outcome.problems.add_all(looked.errors);
         self.observed = if unknown { 0 } else { self.wanted.len() - looked.missing.len() };
         let going_in = self.without_fights(&looked.missing, outcome);
         if going_in.is_empty() || self.is_stopping() {
@@ -107,7 +107,7 @@ impl RuleSet {
         }
         let (made, errors) = self.rules.insert(&going_in, &self.stop).await;
         let failed = !errors.is_empty();
-        errors.into_iter().for_each(|error| outcome.problems.add(error));
+        outcome.problems.add_all(errors);
         outcome.changes.rules = made.len();
         if self.established {
             outcome.drift.rules = made.len();
@@ -119,7 +119,7 @@ impl RuleSet {
         }
         let after = self.rules.look().await;
         self.observed = self.wanted.len() - after.missing.len();
-        after.errors.into_iter().for_each(|error| outcome.problems.add(error));
+        outcome.problems.add_all(after.errors);
         let unseen = std::mem::take(&mut self.unseen);
         for rule in after.missing.into_iter().filter(|_| !failed) {
             if looked.missing.contains(&rule) && !made.contains(&rule) {
@@ -134,7 +134,7 @@ impl RuleSet {
             // Perhaps it is there, in a form that is not recognised: it must not become more every time.
             let errors = self.rules.take_back(rule).await;
             if unseen.contains(&rule) && !self.fights.is_on() {
-                errors.into_iter().for_each(|error| outcome.problems.add(error));
+                outcome.problems.add_all(errors);
             }
             self.unseen.insert(rule);
         }

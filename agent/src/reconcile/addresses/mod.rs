@@ -13,7 +13,7 @@ use crate::{
     contention::Fights,
     handover::claim::InstanceId,
     netlink::events::{Event, Events},
-    plan::{self, AddressChange, Link, Ownership, Present},
+    plan::{self, AddressChange, Link, Ownership},
     wanted::{LocalAddress, Wanted},
 };
 
@@ -83,8 +83,8 @@ impl Addresses {
         let link = self.device(outcome).await?;
         self.index = Some(link.index);
         let present = self.netlink.addresses(Some(link)).await?;
-        self.observe(link, &present);
         let changes = plan::addresses_up(&self.wanted, self.ownership, link, &present);
+        self.observe(link, &changes);
         let going = self.without_fights(changes, outcome);
         let made = self.apply(link, &going, &mut outcome.problems).await;
         let count = |wanted: fn(&AddressChange) -> bool| made.iter().filter(|change| wanted(change)).count();
@@ -124,8 +124,9 @@ impl Addresses {
         let link = self.netlink.link(&self.wanted.interface).await?;
         self.index = Some(link.index);
         let present = self.netlink.addresses(Some(link)).await?;
-        self.observe(link, &present);
-        for left in plan::addresses_up(&self.wanted, self.ownership, link, &present) {
+        let changes = plan::addresses_up(&self.wanted, self.ownership, link, &present);
+        self.observe(link, &changes);
+        for left in changes {
             match left {
                 AddressChange::Add(address) if made.contains(&left) => {
                     outcome.problems.add(AddressError::NotSeen(address));
@@ -159,9 +160,9 @@ impl Addresses {
         self.netlink.link(&self.wanted.interface).await
     }
 
-    fn observe(&mut self, link: Link, present: &[Present]) {
-        let missing = plan::addresses_up(&self.wanted, self.ownership, link, present);
-        let missing = missing.iter().filter(|change| matches!(change, AddressChange::Add(_))).count();
+    /// Takes note of what is there, given what it takes to have all of it.
+    fn observe(&mut self, link: Link, changes: &[AddressChange]) {
+        let missing = changes.iter().filter(|change| matches!(change, AddressChange::Add(_))).count();
         self.observed.addresses = self.wanted.addresses.len() - missing;
         self.observed.links = usize::from(link.up);
     }
