@@ -9,12 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::duration::GoDuration;
+use common::{backoff::Backoff, contention::Bucket, duration::GoDuration};
 use tokio::{sync::Notify, time::sleep_until};
 
 use crate::{
-    backoff::Backoff,
-    contention::Bucket,
     reconcile::{Outcome, Part},
     status::Status,
 };

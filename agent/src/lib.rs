@@ -16,10 +16,8 @@
 
 pub mod address;
 pub mod app;
-pub mod backoff;
 pub mod cli;
 pub mod conflict;
-pub mod contention;
 pub mod daemon;
 pub mod handover;
 pub mod metrics;

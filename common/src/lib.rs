@@ -1,5 +1,6 @@
 //! What both binaries share.
 //!
+//! - [`backoff`], [`contention`]: how long to wait after a failure, and when somebody fights back.
 //! - [`flags`]: command lines as Go programs have them (pflag), and the environment beside them.
 //! - [`duration`]: Go durations, read and printed.
 //! - [`listen`]: `host:port`, and a TCP listener there.
@@ -12,6 +13,8 @@
 //!
 //! Nothing in here knows about nodes, Pods or Kubernetes.
 
+pub mod backoff;
+pub mod contention;
 pub mod duration;
 pub mod flags;
 pub mod klog;

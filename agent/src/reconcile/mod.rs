@@ -8,6 +8,8 @@ mod rules;
 
 use std::time::Instant;
 
+use common::contention::{Fights, Told};
+
 pub use self::{
     addresses::Addresses,
     cleanup::ToRemove,
@@ -15,7 +17,6 @@ pub use self::{
     problem::{Problem, Problems},
     rules::RuleSet,
 };
-use crate::contention::{Fights, Told};
 
 fn tell_fights<K: Ord>(over: &str, fights: &mut Fights<K>) {
     match fights.change(Instant::now()) {

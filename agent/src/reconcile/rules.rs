@@ -9,9 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use common::contention::Fights;
+
 use super::{Counts, Outcome, Part, Problems, ToRemove, tell_fights};
 use crate::{
-    contention::Fights,
     handover::claim::Kind,
     netlink::events::Events,
     rules::{Rule, backend::Rules, detect::Choice},

@@ -7,10 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use common::contention::Fights;
+
 use super::{Counts, Outcome, Part, Problems, tell_fights};
 use crate::{
     address::{AddressError, Netlink},
-    contention::Fights,
     handover::claim::InstanceId,
     netlink::events::{Event, Events},
     plan::{self, AddressChange, Link, Ownership},
