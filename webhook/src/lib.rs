@@ -12,6 +12,7 @@
 //! no webhook at all.
 
 pub mod answer;
+pub mod cert_secret;
 pub mod certificates;
 pub mod cli;
 pub mod env;
@@ -22,6 +23,7 @@ pub mod inject;
 pub mod json;
 pub mod manifest;
 pub mod metrics;
+mod names;
 pub mod overload;
 pub mod patched;
 pub mod review;

@@ -1,10 +1,12 @@
-//! A certificate without any help: a CA and a server certificate, made in memory at every start.
+//! A certificate without any help: a CA and a server certificate of it.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+
+use time::OffsetDateTime;
 
 use crate::tls::Material;
 
@@ -39,25 +41,41 @@ impl Authority {
     }
 }
 
-/// Makes a CA, and a certificate of it for `localhost`, the loopback addresses and `host`.
+/// Makes a CA, and a certificate of it for `localhost`, the loopback addresses and `host`, good for long: its key dies
+/// with the process, so the dates need not limit it, and they must hold on a machine with a wrong clock.
 ///
 /// # Errors
 /// When `host` can't stand in a certificate, or the machine gives no random numbers.
-pub fn generate(host: &str) -> Result<(Material, Authority), rcgen::Error> {
+pub fn in_memory(host: &str) -> Result<(Material, Authority), rcgen::Error> {
+    let mut names: Vec<String> = LOCAL_NAMES.map(ToOwned::to_owned).to_vec();
+    if !host.is_empty() && !LOCAL_NAMES.contains(&host) {
+        names.push(host.to_owned());
+    }
+    generate(&names, date_time_ymd(2020, 1, 1), date_time_ymd(2049, 12, 31))
+}
+
+/// Makes a CA, and a certificate of it for those names, both good from `begins` to `ends`. The CA's key is forgotten.
+///
+/// # Errors
+/// When a name can't stand in a certificate, or the machine gives no random numbers.
+pub fn generate(
+    names: &[String],
+    begins: OffsetDateTime,
+    ends: OffsetDateTime,
+) -> Result<(Material, Authority), rcgen::Error> {
+    let valid = |params: &mut CertificateParams| (params.not_before, params.not_after) = (begins, ends);
     let mut ca = CertificateParams::default();
-    valid_for_long(&mut ca);
-    ca.distinguished_name.push(DnType::CommonName, "apiserver-proxy-pod-webhook, made in memory");
+    valid(&mut ca);
+    // Two CAs of one name would be mistaken for each other by who looks one up by its name.
+    let name = format!("apiserver-proxy-pod-webhook CA {}", begins.unix_timestamp());
+    ca.distinguished_name.push(DnType::CommonName, name);
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca_key = KeyPair::generate()?;
     let authority = Authority { pem: ca.self_signed(&ca_key)?.pem() };
 
-    let mut names: Vec<String> = LOCAL_NAMES.map(ToOwned::to_owned).to_vec();
-    if !host.is_empty() && !LOCAL_NAMES.contains(&host) {
-        names.push(host.to_owned());
-    }
-    let mut server = CertificateParams::new(names)?;
-    valid_for_long(&mut server);
+    let mut server = CertificateParams::new(names.to_vec())?;
+    valid(&mut server);
     server.distinguished_name.push(DnType::CommonName, "apiserver-proxy-pod-webhook");
     server.use_authority_key_identifier_extension = true;
     server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -70,10 +88,4 @@ pub fn generate(host: &str) -> Result<(Material, Authority), rcgen::Error> {
         client_ca: None,
     };
     Ok((material, authority))
-}
-
-/// Its key dies with the process, so the dates need not limit it; they must hold on a machine with a wrong clock.
-fn valid_for_long(params: &mut CertificateParams) {
-    params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = date_time_ymd(2049, 12, 31);
 }

@@ -1,6 +1,6 @@
 //! From PEM files to a TLS configuration, and what a certificate says of itself.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 
 use rustls::{
     RootCertStore, ServerConfig,
@@ -8,7 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
     server::WebPkiClientVerifier,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// What a server shows and asks for, as PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,22 @@ impl Identity {
     }
 }
 
+/// The names and addresses that a certificate is for.
+#[must_use]
+pub fn names(certificate: &CertificateDer<'_>) -> BTreeSet<String> {
+    let Ok((_, x509)) = X509Certificate::from_der(certificate) else { return BTreeSet::new() };
+    let Ok(Some(names)) = x509.subject_alternative_name() else { return BTreeSet::new() };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
+        },
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(name).collect()
+}
+
 /// Whether a certificate is within its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
@@ -114,6 +130,12 @@ impl Identity {
     #[must_use]
     pub fn seconds_left(&self, now: i64) -> i64 {
         self.not_after.saturating_sub(now)
+    }
+
+    /// When two thirds of its life are over, in seconds since 1970.
+    #[must_use]
+    pub fn renewal(&self) -> i64 {
+        self.not_after.saturating_sub(self.not_after.saturating_sub(self.not_before) / 3)
     }
 
     /// At a point in time, in seconds since 1970.

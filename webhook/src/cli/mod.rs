@@ -1,8 +1,11 @@
 //! Flags, and the configuration they make. Flags, words and defaults are those of the Go webhook.
 
-use std::{ffi::OsString, path::PathBuf};
+mod source;
+mod values;
 
-use clap::{Arg, ArgMatches, Command, parser::ValueSource};
+use std::ffi::OsString;
+
+use clap::{Arg, ArgMatches, Command};
 use common::{
     duration::GoDuration,
     flags::{self, Program, Stop, boolean, string, value},
@@ -11,7 +14,9 @@ use common::{
     zpages::Flagz,
 };
 
-use crate::{certificates::Files, env::Injection, fqdn::Fqdn, overload::Limits};
+pub use self::source::CertificateSource;
+use self::values::{parse_budget, parse_count, parse_duration, parse_size};
+use crate::{env::Injection, fqdn::Fqdn, overload::Limits};
 
 /// Name and environment prefix. The prefix is not the program's name: for a Service of that name kubelet would
 /// set `APISERVER_PROXY_POD_WEBHOOK_PORT=tcp://…`.
@@ -40,24 +45,11 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// Where a certificate comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CertificateSource {
-    /// `--cert-dir`
-    Files(Files),
-    /// Made at the start.
-    InMemory,
-}
-
 fn command() -> Command {
     Command::new(PROGRAM.name)
         .args([
             apiserver_fqdn(),
             apiserver_port(),
-            string("cert-dir", "cert-dir is the directory that contains the server key and certificate. The server key and certificate. If not set, a certificate is made in memory and its CA printed."),
-            string("cert-name", "[optional] cert-name is the server certificate name.").default_value("tls.crt"),
-            string("client-ca-name", "[optional] client-ca-name is the CA certificate name which server used to verify remote(client)'s certificate. Defaults to \"\", which means server does not verify client's certificate.")
-                .default_value(""),
             value(
                 "health-bind-address",
                 "string",
@@ -68,7 +60,6 @@ fn command() -> Command {
             string("host", "[optional] host is the address that the server will listen on. Defaults to \"\" - all addresses.")
                 .default_value(""),
             inject_ephemeral_containers(),
-            string("key-name", "[optional] key-name is the server key name.").default_value("tls.key"),
             value("max-buffered-bytes", "int", parse_budget, "[optional] max-buffered-bytes is the memory for the bodies of all requests at once. A request waits for its part until shortly before its timeout. At least max-request-bytes.")
                 .default_value("67108864"),
             value("max-in-flight", "int", parse_count, "[optional] max-in-flight is the number of requests that are read and answered at once. Others wait for their turn until shortly before their timeout.")
@@ -80,6 +71,7 @@ fn command() -> Command {
             value("shutdown-delay", "duration", parse_duration, "[optional] shutdown-delay is how long the server goes on serving after SIGTERM, while it is taken out of its Service.")
                 .default_value("5s"),
         ])
+        .args(source::flags())
         .args(logging::basic_flags())
 }
 
@@ -120,31 +112,6 @@ pub(crate) fn parse_port(text: &str) -> Result<u16, &'static str> {
     }
 }
 
-fn parse_size(text: &str) -> Result<usize, &'static str> {
-    match text.parse() {
-        Ok(size) if (1024..=1 << 30).contains(&size) => Ok(size),
-        _ => Err("not a number of bytes from 1024 to 1073741824"),
-    }
-}
-
-fn parse_budget(text: &str) -> Result<usize, &'static str> {
-    match text.parse() {
-        Ok(size) if (1024..=1 << 40).contains(&size) => Ok(size),
-        _ => Err("not a number of bytes from 1024 to 1099511627776"),
-    }
-}
-
-fn parse_count(text: &str) -> Result<usize, &'static str> {
-    match text.parse() {
-        Ok(count) if (1..=1_000_000).contains(&count) => Ok(count),
-        _ => Err("not a number from 1 to 1000000"),
-    }
-}
-
-fn parse_duration(text: &str) -> Result<GoDuration, String> {
-    text.parse().map_err(|error: common::duration::NotADuration| error.to_string())
-}
-
 impl Config {
     /// Reads the command line, program name first, and the environment.
     ///
@@ -160,28 +127,6 @@ impl Config {
         let text = |name| matches.get_one::<String>(name).cloned().unwrap_or_default();
         let host = matches.get_one::<Fqdn>("apiserver-fqdn").ok_or_else(|| missing("apiserver-fqdn"))?;
         let ephemeral = matches.get_one::<bool>("inject-ephemeral-containers").copied().unwrap_or(true);
-        let (folder, client_ca) = (PathBuf::from(text("cert-dir")), text("client-ca-name"));
-        let certificates = if folder.as_os_str().is_empty() {
-            for name in ["cert-name", "key-name", "client-ca-name"] {
-                if matches.value_source(name) != Some(ValueSource::DefaultValue) && !text(name).is_empty() {
-                    return Err(Stop::Mistake(format!(
-                        "invalid argument {:?} for \"--{name}\" flag: it names a file in --cert-dir, which is not set",
-                        text(name)
-                    )));
-                }
-            }
-            CertificateSource::InMemory
-        } else {
-            // As in Go: an empty name is the default, and a path is one below the folder.
-            let file = |name: &str, default: &str| {
-                folder.join(if name.is_empty() { default } else { name.trim_start_matches('/') })
-            };
-            CertificateSource::Files(Files {
-                certificate: file(&text("cert-name"), "tls.crt"),
-                key: file(&text("key-name"), "tls.key"),
-                client_ca: Some(client_ca).filter(|name| !name.is_empty()).map(|name| file(&name, "")),
-            })
-        };
         let size = |name| matches.get_one::<usize>(name).copied().ok_or_else(|| missing(name));
         let limits = Limits {
             request_bytes: size("max-request-bytes")?,
@@ -196,7 +141,7 @@ impl Config {
         }
         Ok(Self {
             injection: Injection::new(host, matches.get_one("apiserver-port").copied(), ephemeral),
-            certificates,
+            certificates: source::from_matches(matches)?,
             host: text("host"),
             port: *matches.get_one("port").ok_or_else(|| missing("port"))?,
             health_address: matches.get_one::<Option<HostPort>>("health-bind-address").cloned().flatten(),

@@ -14,8 +14,8 @@ use std::ffi::OsString;
 use clap::{Arg, ArgMatches, Command};
 use common::flags::{self, Program, Stop, value};
 
-use crate::{cli::PROGRAM, inject::OPTED_OUT, review::pod::INJECT_LABEL};
-use values::{Subdomain, quoted};
+use crate::{cli::PROGRAM, inject::OPTED_OUT, names::Subdomain, review::pod::INJECT_LABEL};
+use values::quoted;
 
 /// The word after the program's name.
 pub const NAME: &str = "manifest";

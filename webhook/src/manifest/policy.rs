@@ -13,14 +13,12 @@
 use clap::{ArgMatches, Command};
 use common::flags::Stop;
 
-use super::{
-    given, name_flag, not_opted_out, opted_out, rules,
-    values::{Subdomain, quoted},
-};
+use super::{given, name_flag, not_opted_out, opted_out, rules, values::quoted};
 use crate::{
     cli,
     env::{Injection, Variable},
     fqdn::Fqdn,
+    names::Subdomain,
     review::pod::{INJECT_LABEL, MIRROR_ANNOTATION},
 };
 

@@ -10,7 +10,10 @@ use rustls::pki_types::{
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::handler;
+use crate::{
+    handler,
+    names::{BadValue, bad},
+};
 
 /// The longest file that is read, in bytes; an object in etcd has to stay below 1.5 MB.
 const LONGEST_FILE: u64 = 512 * 1024;
@@ -18,66 +21,6 @@ const LONGEST_FILE: u64 = 512 * 1024;
 /// A text in YAML's double quotes, whatever is in it: those of JSON are YAML too.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
-}
-
-/// Why a text can't be what it has to be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct BadValue(String);
-
-fn bad<T>(why: impl Into<String>) -> Result<T, BadValue> {
-    Err(BadValue(why.into()))
-}
-
-fn is_label(text: &str) -> bool {
-    let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('-') && !text.ends_with('-')
-}
-
-/// A name of one label, as namespaces and Services have it. Source: RFC 1123 section 2.1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Label(pub(super) String);
-
-impl FromStr for Label {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        if !is_label(text) {
-            return bad("not a DNS label: 1 to 63 of a to z, 0 to 9 and -, with no - at its ends");
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-/// A name of labels with dots between, as most objects have it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Subdomain(pub(super) String);
-
-impl FromStr for Subdomain {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        if text.len() > 253 || !text.split('.').all(is_label) {
-            return bad("not a DNS name: labels of a to z, 0 to 9 and -, with dots between");
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-/// A Certificate of cert-manager's: `NAMESPACE/NAME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CertificateName(pub(super) String);
-
-impl FromStr for CertificateName {
-    type Err = BadValue;
-
-    fn from_str(text: &str) -> Result<Self, BadValue> {
-        let parts = text.split_once('/');
-        match parts.map(|(namespace, name)| (namespace.parse::<Label>(), name.parse::<Subdomain>())) {
-            Some((Ok(_), Ok(_))) => Ok(Self(text.to_owned())),
-            _ => bad("not a Certificate's namespace and name, such as apiserver-proxy/webhook"),
-        }
-    }
 }
 
 /// Where the API server finds the webhook if not by a Service. With a path.
@@ -196,24 +139,6 @@ mod tests {
             "https://host/a\nb",
         ] {
             assert!(url(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn names_are_dns_names() {
-        for text in ["a", "a-b", "0", "apiserver-proxy"] {
-            assert!(text.parse::<Label>().is_ok() && text.parse::<Subdomain>().is_ok(), "{text}");
-        }
-        for text in ["", "-a", "a-", "A", "a_b", "a b", "a\nb", "a: b", "ü", &"a".repeat(64)] {
-            assert!(text.parse::<Label>().is_err() && text.parse::<Subdomain>().is_err(), "{text}");
-        }
-        assert!("a.b".parse::<Label>().is_err() && "a.b".parse::<Subdomain>().is_ok());
-        for text in ["a..b", ".a", "a.", &"a.".repeat(127)] {
-            assert!(text.parse::<Subdomain>().is_err(), "{text}");
-        }
-        assert!("ns/a.b".parse::<CertificateName>().is_ok());
-        for text in ["", "ns", "ns/", "/a", "ns/a/b", "n.s/a"] {
-            assert!(text.parse::<CertificateName>().is_err(), "{text}");
         }
     }
 

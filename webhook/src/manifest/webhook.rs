@@ -5,9 +5,12 @@ use common::flags::{Stop, value};
 
 use super::{
     DEFAULT_NAME, given, name_flag, not_opted_out, rules,
-    values::{CaBundle, CertificateName, Label, Subdomain, Url, quoted},
+    values::{CaBundle, Url, quoted},
 };
-use crate::{cli, handler};
+use crate::{
+    cli, handler,
+    names::{Label, Namespaced, Subdomain},
+};
 
 pub(super) fn command() -> Command {
     Command::new("webhook").args([
@@ -20,7 +23,7 @@ pub(super) fn command() -> Command {
         value(
             "inject-ca-from",
             "string",
-            |text: &str| text.parse::<CertificateName>(),
+            |text: &str| text.parse::<Namespaced>(),
             "[optional] inject-ca-from is the Certificate, NAMESPACE/NAME, whose CA cert-manager is to put in.",
         ),
         name_flag("[optional] name is the name of the MutatingWebhookConfiguration."),
@@ -56,18 +59,22 @@ pub(super) fn command() -> Command {
 pub(super) fn print(matches: &ArgMatches) -> Result<String, Stop> {
     let Label(namespace) = given(matches, "namespace")?;
     let Subdomain(name) = given(matches, "name")?;
-    let certificate = matches.get_one::<CertificateName>("inject-ca-from");
+    let certificate = matches.get_one::<Namespaced>("inject-ca-from");
     let bundle = matches.get_one::<CaBundle>("ca-bundle-file");
-    if let (Some(CertificateName(certificate)), Some(_)) = (certificate, bundle) {
-        return contradiction("inject-ca-from", certificate, "--ca-bundle-file says which CA it is");
+    if let (Some(certificate), Some(_)) = (certificate, bundle) {
+        return contradiction(
+            "inject-ca-from",
+            &certificate.to_string(),
+            "--ca-bundle-file says which CA it is",
+        );
     }
     let ca = match (bundle, certificate) {
         (Some(CaBundle(bundle)), _) => format!("      caBundle: {bundle}\n"),
         (None, Some(_)) => "      # caBundle is cert-manager's to fill in, from the annotation above.\n".to_owned(),
         (None, None) => "      # Without caBundle the API server trusts its system's CAs only. --ca-bundle-file=FILE puts one in,\n      # --inject-ca-from=NAMESPACE/CERTIFICATE has cert-manager do it.\n".to_owned(),
     };
-    let annotations = certificate.map_or_else(String::new, |CertificateName(certificate)| {
-        format!("  annotations:\n    cert-manager.io/inject-ca-from: {}\n", quoted(certificate))
+    let annotations = certificate.map_or_else(String::new, |certificate| {
+        format!("  annotations:\n    cert-manager.io/inject-ca-from: {}\n", quoted(&certificate.to_string()))
     });
     let client = match matches.get_one::<Url>("url") {
         Some(Url(url)) => {

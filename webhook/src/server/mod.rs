@@ -19,7 +19,8 @@ use self::{
     stage::{Phase, Stage},
 };
 use crate::{
-    certificates::Certificates,
+    cert_secret::Keeper,
+    certificates::{Certificates, Watched},
     cli::{CertificateSource, Config},
     handler, health,
     health::Health,
@@ -31,13 +32,22 @@ use crate::{
 /// How long requests that run may take to finish, once the listeners are closed.
 const DRAIN_TIME: Duration = Duration::from_secs(20);
 
+/// How the certificate is renewed.
+#[derive(Debug)]
+enum Renewal {
+    Files(Watched),
+    Secret(Box<Keeper>),
+    /// It is made in memory, by this CA.
+    Never(Authority),
+}
+
 /// A server that is bound, and does not serve yet.
 #[derive(Debug)]
 pub struct Server {
     webhook: TcpListener,
     health_listener: Option<TcpListener>,
     certificates: Arc<Certificates>,
-    authority: Option<Authority>,
+    renewal: Renewal,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     flagz: Flagz,
@@ -51,15 +61,22 @@ impl Server {
     /// # Errors
     /// When a certificate can't be used, or an address can't be bound.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
-        let (certificates, authority) = match config.certificates {
-            CertificateSource::Files(files) => (Certificates::from_files(files).await?, None),
+        let (certificates, renewal) = match config.certificates {
+            CertificateSource::Files(files) => {
+                let (certificates, watched) = Watched::load(files).await?;
+                (certificates, Renewal::Files(watched))
+            }
+            CertificateSource::Secret(place) => {
+                let mut keeper = Keeper::connect(&place).await?;
+                (Certificates::new(&keeper.first().await?)?, Renewal::Secret(Box::new(keeper)))
+            }
             CertificateSource::InMemory => {
                 tracing::warn!(
                     "no --cert-dir: the certificate is made in memory, for trying this out; only who is given its \
                      CA trusts it, and each replica has its own"
                 );
-                let (material, authority) = self_signed::generate(&config.host)?;
-                (Certificates::from_memory(&material)?, Some(authority))
+                let (material, authority) = self_signed::in_memory(&config.host)?;
+                (Certificates::new(&material)?, Renewal::Never(authority))
             }
         };
         let certificates = Arc::new(certificates);
@@ -78,7 +95,7 @@ impl Server {
             webhook,
             health_listener,
             certificates,
-            authority,
+            renewal,
             health,
             metrics,
             flagz: config.flagz,
@@ -90,7 +107,10 @@ impl Server {
     /// The CA of the certificate that was made in memory, if one was.
     #[must_use]
     pub fn authority(&self) -> Option<&Authority> {
-        self.authority.as_ref()
+        match &self.renewal {
+            Renewal::Never(authority) => Some(authority),
+            Renewal::Files(_) | Renewal::Secret(_) => None,
+        }
     }
 
     /// Where the webhook listens.
@@ -133,7 +153,15 @@ impl Server {
             tasks.push(spawn("the health listener", listen::accept(listener, service)));
         }
         let (certificates, metrics) = (Arc::clone(&self.certificates), Arc::clone(&self.metrics));
-        tasks.push(spawn("the certificate watch", async move { certificates.watch(&metrics).await }));
+        match self.renewal {
+            Renewal::Files(watched) => tasks.push(spawn("the certificate watch", async move {
+                watched.watch(&certificates, &metrics).await;
+            })),
+            Renewal::Secret(keeper) => tasks.push(spawn("the certificate's keeper", async move {
+                keeper.run(&certificates, &metrics).await;
+            })),
+            Renewal::Never(_) => {}
+        }
         self.health.set_serving(true);
 
         let signal = tokio::select! {

@@ -1,0 +1,265 @@
+//! What has to happen to the Secret, and which certificate to show. Pure.
+//!
+//! Nothing here needs a leader, or to know which other replicas there are. It rests on these:
+//! - Whatever any replica shows, its CA is in the Secret before, and from there in each `caBundle`.
+//! - A CA leaves when it has expired. Its certificates have expired with it, so no replica can still be showing one,
+//!   however late it is.
+//! - A new certificate is shown when this replica has seen the `caBundle` hold its CA for [`SETTLE`]: API servers
+//!   that are slow to notice still accept the old one.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    pair::{Known, Pair},
+    secret::Stored,
+};
+
+/// How long API servers get to notice a new `caBundle`.
+pub const SETTLE: Duration = Duration::from_secs(30);
+
+/// What this replica sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// What is in the Secret.
+    pub stored: &'a Stored,
+    /// What this replica shows.
+    pub shown: Option<&'a Known>,
+    /// The names that a certificate must be for.
+    pub names: &'a BTreeSet<String>,
+    /// By the API server's clock, in seconds since 1970.
+    pub now: i64,
+}
+
+/// What has to happen to the Secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Keep,
+    /// It has to hold this, for that reason.
+    Store(Stored, &'static str),
+    /// A new certificate has to be made, for that reason; [`Seen::with`] says what to store then.
+    Make(String),
+}
+
+impl Seen<'_> {
+    /// What has to happen to the Secret.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let due = match &self.stored.newest {
+            None => Some("there is none in the Secret".to_owned()),
+            Some(newest) => self.due(newest, self.stored),
+        };
+        let Some(reason) = due else {
+            let tidy = self.tidy();
+            return if tidy == *self.stored {
+                Verdict::Keep
+            } else if tidy.authorities.contain(&self.stored.authorities) {
+                Verdict::Store(tidy, "a replica shows a certificate whose CA it lacked")
+            } else {
+                Verdict::Store(tidy, "a CA has expired")
+            };
+        };
+        // Somebody emptied the Secret, or broke it. What works need not be replaced for that.
+        if let Some(shown) = self.shown.filter(|shown| self.stored.newest.as_ref() != Some(&shown.pair)) {
+            let stored = Stored { newest: Some(shown.pair.clone()), ..self.tidy() };
+            if self.due(&shown.pair, &stored).is_none() {
+                return Verdict::Store(
+                    stored,
+                    "what it held cannot be used; the certificate in use is put back",
+                );
+            }
+        }
+        Verdict::Make(reason)
+    }
+
+    /// Why a certificate of the Secret has to be replaced by a new one; none if it need not be.
+    fn due(&self, newest: &Pair, stored: &Stored) -> Option<String> {
+        let Some(identity) = newest.identity() else {
+            return Some("the one in the Secret is damaged, or has another's key".to_owned());
+        };
+        if let Err(why) = stored.authorities.accept(newest, self.names, self.now) {
+            return Some(format!("no API server would accept the one in the Secret: {why}"));
+        }
+        (self.now >= identity.renewal()).then(|| "two thirds of its life are over".to_owned())
+    }
+
+    /// The Secret without what has expired, and with the CAs of what this replica shows.
+    fn tidy(&self) -> Stored {
+        let mut authorities = self.stored.authorities.clone();
+        if let Some(shown) = self.shown
+            && authorities.accept(&shown.pair, self.names, self.now).is_err()
+        {
+            authorities = authorities.with(&shown.authorities);
+        }
+        let authorities = authorities.unexpired(self.now);
+        let good = |pair: &Pair| authorities.accept(pair, self.names, self.now).is_ok();
+        let previous = self.stored.previous.clone().filter(good);
+        Stored { newest: self.stored.newest.clone(), previous, authorities }
+    }
+
+    /// What the Secret has to hold once a new certificate was made. Of the others, the newest that is still good
+    /// becomes the previous one.
+    #[must_use]
+    pub fn with(&self, made: Known) -> Stored {
+        let tidy = self.tidy();
+        let authorities = made.authorities.with(&tidy.authorities);
+        let candidates = [tidy.newest, self.shown.map(|shown| shown.pair.clone()), tidy.previous];
+        let previous = candidates
+            .into_iter()
+            .flatten()
+            .find(|pair| pair.identity().is_some() && authorities.accept(pair, self.names, self.now).is_ok());
+        Stored { newest: Some(made.pair), previous, authorities }
+    }
+
+    /// Which certificate of the Secret to show from now on, if it is another one. `trusted_for` is how long every
+    /// `caBundle` has been seen to be as it should.
+    #[must_use]
+    pub fn show(&self, trusted_for: Option<Duration>) -> Option<&Pair> {
+        let good = |pair: &&Pair| self.stored.authorities.accept(pair, self.names, self.now).is_ok();
+        let newest = self.stored.newest.as_ref()?;
+        let settled = trusted_for.is_some_and(|time| time >= SETTLE);
+        match self.shown.map(|shown| &shown.pair) {
+            Some(shown) if shown == newest => None,
+            Some(shown) if good(&shown) && !(settled && good(&newest)) => None,
+            None if !settled => Some(self.stored.previous.as_ref().filter(good).unwrap_or(newest)),
+            _ => Some(newest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cert_secret::{authorities::Authorities, pair::make};
+
+    const NOW: i64 = 1_800_000_000;
+    const DAY: i64 = 86_400;
+
+    fn names() -> BTreeSet<String> {
+        ["hook.ns.svc".to_owned()].into()
+    }
+
+    fn made(days_ago: i64) -> Known {
+        make(&names(), NOW - days_ago * DAY).unwrap()
+    }
+
+    fn stored(newest: &Known, previous: Option<&Known>) -> Stored {
+        let none = Authorities::default();
+        Stored {
+            newest: Some(newest.pair.clone()),
+            previous: previous.map(|known| known.pair.clone()),
+            authorities: newest.authorities.with(previous.map_or(&none, |known| &known.authorities)),
+        }
+    }
+
+    fn verdict(stored: &Stored, shown: Option<&Known>) -> Verdict {
+        Seen { stored, shown, names: &names(), now: NOW }.verdict()
+    }
+
+    #[test]
+    fn a_good_one_is_kept_until_two_thirds_of_its_life() {
+        let (new, old) = (made(0), made(59));
+        assert_eq!(verdict(&stored(&new, None), None), Verdict::Keep);
+        assert_eq!(verdict(&stored(&new, Some(&old)), Some(&old)), Verdict::Keep);
+        assert_eq!(verdict(&stored(&old, None), Some(&old)), Verdict::Keep);
+        let Verdict::Make(why) = verdict(&stored(&made(61), None), None) else { panic!("not renewed") };
+        assert_eq!(why, "two thirds of its life are over");
+    }
+
+    #[test]
+    fn what_no_api_server_would_accept_is_made_anew() {
+        let (good, other) = (made(0), made(0));
+        let pair = |certificate: &str, key: &str| {
+            Some(Pair { certificate: certificate.to_owned(), key: key.to_owned() })
+        };
+        let (certificate, key) = (&good.pair.certificate, &good.pair.key);
+        for (newest, authorities, reason) in [
+            (None, &good.authorities, "none in the Secret"),
+            (pair("x", "y"), &good.authorities, "damaged"),
+            (pair(certificate, &other.pair.key), &good.authorities, "another's key"),
+            (pair(certificate, key), &Authorities::default(), "no API server would accept"),
+            (pair(certificate, key), &other.authorities, "no API server would accept"),
+        ] {
+            let stored = Stored { newest, previous: None, authorities: authorities.clone() };
+            let Verdict::Make(why) = verdict(&stored, None) else { panic!("kept: {reason}") };
+            assert!(why.contains(reason), "{why}");
+        }
+        for (age, reason) in [(91, "expired"), (-2, "not valid yet")] {
+            let Verdict::Make(why) = verdict(&stored(&made(age), None), None) else {
+                panic!("kept: {reason}")
+            };
+            assert!(why.contains(reason), "{why}");
+        }
+        let elsewhere = ["hook.elsewhere.svc".to_owned(), "hook.ns.svc".to_owned()].into();
+        let seen = Seen { stored: &stored(&good, None), shown: None, names: &elsewhere, now: NOW };
+        let Verdict::Make(why) = seen.verdict() else { panic!("kept") };
+        assert!(why.contains("under the name hook.elsewhere.svc"), "{why}");
+    }
+
+    #[test]
+    fn a_secret_that_was_emptied_gets_back_what_is_shown() {
+        let (shown, old) = (made(1), made(61));
+        let Verdict::Store(back, _) = verdict(&Stored::default(), Some(&shown)) else {
+            panic!("not put back")
+        };
+        assert_eq!(back, stored(&shown, None));
+        assert!(matches!(verdict(&Stored::default(), Some(&old)), Verdict::Make(_)), "it is due");
+    }
+
+    #[test]
+    fn the_ca_of_what_is_shown_is_never_missing() {
+        let (mine, theirs) = (made(1), made(0));
+        let Verdict::Store(both, _) = verdict(&stored(&theirs, None), Some(&mine)) else { panic!("kept") };
+        assert_eq!(both.newest, Some(theirs.pair));
+        assert!(both.authorities.contain(&mine.authorities) && both.authorities.contain(&theirs.authorities));
+        assert_eq!(verdict(&both, Some(&mine)), Verdict::Keep);
+        assert_eq!(verdict(&both, None), Verdict::Keep);
+    }
+
+    #[test]
+    fn renewal_keeps_the_old_one_until_it_has_expired() {
+        let (old, new) = (made(61), made(0));
+        let before = stored(&old, None);
+        let seen = Seen { stored: &before, shown: Some(&old), names: &names(), now: NOW };
+        let after = seen.with(new.clone());
+        assert_eq!(after, stored(&new, Some(&old)));
+        assert_eq!(verdict(&after, Some(&old)), Verdict::Keep);
+        let later = Seen { stored: &after, shown: Some(&new), names: &names(), now: NOW + 30 * DAY };
+        let Verdict::Store(tidy, why) = later.verdict() else { panic!("kept") };
+        assert_eq!((tidy, why), (stored(&new, None), "a CA has expired"));
+    }
+
+    #[test]
+    fn what_is_shown_becomes_the_previous_one_where_the_secret_has_none() {
+        let (shown, new) = (made(61), made(0));
+        let nothing = Stored::default();
+        let seen = Seen { stored: &nothing, shown: Some(&shown), names: &names(), now: NOW };
+        assert_eq!(seen.with(new.clone()), stored(&new, Some(&shown)));
+    }
+
+    #[test]
+    fn a_new_one_is_shown_once_it_is_trusted() {
+        let (old, new, expired) = (made(61), made(0), made(91));
+        let both = stored(&new, Some(&old));
+        let (short, long) = (Some(SETTLE / 2), Some(SETTLE));
+        let (old_pair, new_pair) = (Some(&old.pair), Some(&new.pair));
+        for (stored, shown, trusted_for, expected) in [
+            (&both, Some(&old), None, None),
+            (&both, Some(&old), short, None),
+            (&both, Some(&old), long, new_pair),
+            (&both, Some(&new), long, None),
+            (&both, Some(&expired), None, new_pair),
+            // After a restart.
+            (&both, None, None, old_pair),
+            (&both, None, long, new_pair),
+            (&stored(&new, None), None, None, new_pair),
+            (&stored(&new, Some(&expired)), None, None, new_pair),
+            // One that nobody accepts never takes the place of one that works.
+            (&stored(&made(-2), Some(&old)), Some(&old), long, None),
+            (&Stored { newest: None, ..both.clone() }, Some(&old), long, None),
+        ] {
+            let seen = Seen { stored, shown, names: &names(), now: NOW };
+            assert_eq!(seen.show(trusted_for), expected, "{trusted_for:?}");
+        }
+    }
+}
