@@ -2,12 +2,20 @@
 //!
 //! - [`netns`]: a network and mount namespace of the test's own.
 //! - [`process`]: programs started, watched, signalled and never left behind.
+//! - [`cluster`]: an API server, fake or real.
 //! - [`https`]: a client whose connections are counted.
 //! - [`pki`]: certificate authorities and certificates.
 //! - [`eventually`]: waiting for something to become true.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr
+)]
 
+pub mod cluster;
 pub mod https;
 pub mod netns;
 pub mod pki;
