@@ -2,6 +2,7 @@
 //!
 //! - [`netns`]: a network and mount namespace of the test's own.
 //! - [`process`]: programs started, watched, signalled and never left behind.
+//! - [`balancer`]: one address in front of several servers, as a Service is.
 //! - [`cluster`]: an API server, fake or real.
 //! - [`https`]: a client whose connections are counted.
 //! - [`pki`]: certificate authorities and certificates.
@@ -15,6 +16,7 @@
     clippy::print_stderr
 )]
 
+pub mod balancer;
 pub mod cluster;
 pub mod https;
 pub mod netns;
