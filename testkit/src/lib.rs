@@ -5,6 +5,7 @@
 //! - [`balancer`]: one address in front of several servers, as a Service is.
 //! - [`cluster`]: an API server, fake or real.
 //! - [`https`]: a client whose connections are counted.
+//! - [`load`]: a steady load of requests, and what came of them.
 //! - [`pki`]: certificate authorities and certificates.
 //! - [`eventually`]: waiting for something to become true.
 
@@ -19,6 +20,7 @@
 pub mod balancer;
 pub mod cluster;
 pub mod https;
+pub mod load;
 pub mod netns;
 pub mod pki;
 pub mod process;
