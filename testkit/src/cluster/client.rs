@@ -5,8 +5,97 @@ use std::{io, net::SocketAddr, sync::Arc};
 use rustls::ClientConfig;
 use serde_json::Value;
 
-use super::token;
-use crate::https::{Answer, Connection};
+use super::{ADMINISTRATOR, Cluster, token};
+use crate::{
+    eventually,
+    https::{Answer, Connection},
+};
+
+impl Cluster {
+    /// Asks as the administrator; the status and the body, which is a string where it is no JSON. A PATCH with a
+    /// list is a JSON patch, with an object a merge patch.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    #[must_use]
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        self.request_as(ADMINISTRATOR, method, path, body)
+    }
+
+    /// The same as a user; without a token as `""`.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    #[must_use]
+    pub fn request_as(&self, user: &str, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        request(&self.trust, self.address(), user, method, path, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    /// Begins a watch as a user; the path has the query, with `watch=true`.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[must_use]
+    pub fn watch(&self, user: &str, path: &str) -> Watch {
+        Watch::begin(&self.trust, self.address(), user, path)
+            .unwrap_or_else(|error| panic!("watch {path}: {error}"))
+    }
+
+    /// Makes an object in a collection; as it is then.
+    ///
+    /// # Panics
+    /// When it can't be made; so for the others.
+    pub fn create(&self, path: &str, object: &Value) -> Value {
+        self.done("POST", path, Some(object))
+    }
+
+    /// Reads an object or a collection.
+    ///
+    /// # Panics
+    /// When it can't be read.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Value {
+        self.done("GET", path, None)
+    }
+
+    /// Replaces an object.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub fn replace(&self, path: &str, object: &Value) -> Value {
+        self.done("PUT", path, Some(object))
+    }
+
+    /// Reads an object, changes it and writes it back, until no one else did meanwhile.
+    ///
+    /// # Panics
+    /// When that is refused for another reason.
+    pub fn change(&self, path: &str, change: impl Fn(&mut Value)) -> Value {
+        let attempt = || {
+            let mut object = self.get(path);
+            change(&mut object);
+            let (status, answer) = self.request("PUT", path, Some(&object));
+            assert!(matches!(status, 200 | 409), "PUT {path}: {status} {answer}");
+            (status == 200).then_some(answer)
+        };
+        eventually(|| format!("a change of {path}"), attempt)
+    }
+
+    /// Deletes an object.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub fn delete(&self, path: &str) {
+        self.done("DELETE", path, None);
+    }
+
+    fn done(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let (status, answer) = self.request(method, path, body);
+        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
+        answer
+    }
+}
 
 /// One request on a connection of its own.
 pub(super) fn request(

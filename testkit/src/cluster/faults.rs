@@ -8,9 +8,13 @@ use std::{
     time::Duration,
 };
 
+use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
 
-use super::{kind::Asked, refusal::Refusal};
+use super::{
+    kind::Asked,
+    refusal::{Refusal, too_many_requests},
+};
 use crate::eventually;
 
 /// The faults of a fake, and its count of requests.
@@ -114,16 +118,19 @@ impl Faults {
     }
 
     /// Counts a request; the delay and the failure that it shall meet.
-    pub(super) fn meet(&self, user: &str, asked: &Asked, path: &str) -> (Duration, Option<Refusal>) {
+    pub(super) fn meet(&self, user: &str, asked: &Asked, path: &str) -> (Duration, Option<Response>) {
         let mut state = self.state();
         state.seen.push(Seen { user: user.to_owned(), verb: asked.verb, path: path.to_owned() });
         let mut failures = state.failures.iter_mut();
         let failure = failures.find(|one| one.left > 0 && one.user == user && path.starts_with(&one.path));
-        let refusal = failure.map(|failure| {
+        let answer = failure.map(|failure| {
             failure.left -= 1;
-            Refusal::fault(failure.code)
+            match failure.code {
+                429 => too_many_requests(),
+                code => Refusal::fault(code).into_response(),
+            }
         });
-        (state.delay, refusal)
+        (state.delay, answer)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

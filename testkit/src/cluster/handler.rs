@@ -1,6 +1,9 @@
 //! One request to the fake: who asks, may they, and the answer.
 
-use std::sync::{Arc, MutexGuard};
+use std::{
+    fmt::Display,
+    sync::{Arc, MutexGuard},
+};
 
 use axum::{
     body::Bytes,
@@ -11,7 +14,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{
-    ANONYMOUS, USERS, access,
+    ADMINISTRATOR, ANONYMOUS, USERS, access,
     fake::Shared,
     kind::{Asked, Kind},
     refusal::{Refusal, answer, details},
@@ -49,18 +52,21 @@ pub(super) async fn handle(
     if matches!(uri.path(), "/livez" | "/readyz" | "/healthz") {
         return "ok".into_response();
     }
-    let Some(asked) = Asked::of(&method, &uri) else { return no_such_path() };
+    let Some(asked) = Asked::of(&method, &uri) else { return other(user, &method, &uri) };
     let (delay, failure) = shared.faults.meet(user, &asked, uri.path());
     tokio::time::sleep(delay).await;
     if let Some(failure) = failure {
-        return failure.into_response();
+        return failure;
     }
     if !access::allowed(&shared.store(), user, &asked) {
         return Refusal::forbidden(user, &asked).into_response();
     }
-    let Some(kind) = asked.kind() else { return no_such_path() };
+    if !asked.has_group() {
+        return no_such_path();
+    }
     let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let done = known(&asked).and_then(|()| match asked.verb {
+    let kind = asked.kind().and_then(|kind| known(&asked).map(|()| kind));
+    let done = kind.and_then(|kind| match asked.verb {
         "watch" => stream::watch(&shared, kind, asked),
         _ => resource(shared.store(), kind, &asked, media, &body),
     });
@@ -74,6 +80,15 @@ fn user_of(headers: &HeaderMap) -> Result<&'static str, Refusal> {
     USERS.into_iter().find(|user| sent == token(user)).ok_or_else(Refusal::unauthorized)
 }
 
+/// What is no resource.
+fn other(user: &str, method: &Method, uri: &Uri) -> Response {
+    if user == ADMINISTRATOR {
+        return no_such_path();
+    }
+    let verb = method.as_str().to_ascii_lowercase();
+    Refusal::forbidden_path(user, &verb, uri.path()).into_response()
+}
+
 fn no_such_path() -> Response {
     (axum::http::StatusCode::NOT_FOUND, "404 page not found\n").into_response()
 }
@@ -82,6 +97,10 @@ fn no_such_path() -> Response {
 fn known(asked: &Asked) -> Result<(), Refusal> {
     if let Some(key) = asked.query.keys().find(|key| !PARAMETERS.contains(&key.as_str())) {
         return Err(Refusal::beyond_the_fake(&format!("parameter {key}")));
+    }
+    let matching = asked.query.get("resourceVersionMatch").filter(|matching| *matching != "NotOlderThan");
+    if let Some(matching) = matching {
+        return Err(Refusal::beyond_the_fake(&format!("resourceVersionMatch {matching}")));
     }
     match asked.query.get("fieldSelector").filter(|selector| !selector.is_empty()) {
         Some(selector) if asked.name.is_empty() || selector.contains(',') => {
@@ -100,7 +119,7 @@ fn resource(
 ) -> Result<Response, Refusal> {
     let (namespace, name) = (asked.namespace.as_str(), asked.name.as_str());
     let decoded =
-        || serde_json::from_slice(body).map_err(|error| Refusal::undecodable(kind, &error.to_string()));
+        || serde_json::from_slice(body).map_err(|error| Refusal::unrecognized(kind, &error.to_string()));
     let done = match asked.verb {
         "get" => store.get(kind, namespace, name)?,
         "list" => list(&store, kind, asked)?,
@@ -122,7 +141,7 @@ fn resource(
 }
 
 fn list(store: &Store, kind: &Kind, asked: &Asked) -> Result<Value, Refusal> {
-    if let Some(version) = asked.number("resourceVersion").filter(|version| *version > store.version()) {
+    if let Some(version) = asked.since()?.filter(|version| *version > store.version()) {
         return Err(Refusal::future(version, store.version()));
     }
     let mut items: Vec<Value> =
@@ -138,17 +157,23 @@ fn list(store: &Store, kind: &Kind, asked: &Asked) -> Result<Value, Refusal> {
 }
 
 fn patched(mut object: Value, media: &str, body: &Bytes) -> Result<Value, Refusal> {
-    let unreadable =
-        |error: serde_json::Error| Refusal::bad_request(format!("error decoding patch: {error}"));
+    let unreadable = |error: &dyn Display| Refusal::bad_request(format!("error decoding patch: {error}"));
+    let json = || serde_json::from_slice::<Value>(body).map_err(|error| unreadable(&error));
     match media {
-        "application/merge-patch+json" => {
-            let patch = serde_json::from_slice(body).map_err(unreadable)?;
-            json_patch::merge(&mut object, &patch);
-        }
-        "application/json-patch+json" => {
-            let patch: json_patch::Patch = serde_json::from_slice(body).map_err(unreadable)?;
-            json_patch::patch(&mut object, &patch).map_err(|_| Refusal::inapplicable())?;
-        }
+        "application/merge-patch+json" => match json()? {
+            patch @ Value::Object(_) => json_patch::merge(&mut object, &patch),
+            _ => return Err(unreadable(&"it is no object")),
+        },
+        "application/json-patch+json" => match json()? {
+            patch @ Value::Array(_) => {
+                let patch: json_patch::Patch =
+                    serde_json::from_value(patch).map_err(|_| Refusal::inapplicable())?;
+                json_patch::patch(&mut object, &patch).map_err(|_| Refusal::inapplicable())?;
+            }
+            _ => return Err(unreadable(&"it is no list")),
+        },
+        // Of other patches than these, the real one knows those with a + in their type.
+        other if other.contains('+') => return Err(Refusal::beyond_the_fake(other)),
         _ => return Err(Refusal::unsupported_media_type()),
     }
     Ok(object)

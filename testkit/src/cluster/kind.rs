@@ -7,6 +7,8 @@ use axum::{
     http::{Method, Uri},
 };
 
+use super::refusal::Refusal;
+
 /// A resource.
 #[derive(Debug)]
 pub(super) struct Kind {
@@ -68,11 +70,6 @@ impl Kind {
     /// `secrets`, `roles.rbac.authorization.k8s.io`: how errors name it.
     pub(super) fn qualified(&self) -> String {
         with_group(self.resource, self.group)
-    }
-
-    /// `Secret`, `Role.rbac.authorization.k8s.io`: how errors about the content name it.
-    pub(super) fn qualified_kind(&self) -> String {
-        with_group(self.kind, self.group)
     }
 }
 
@@ -143,18 +140,36 @@ impl Asked {
         self.query.get(flag).is_some_and(|value| value == "1" || value == "true")
     }
 
-    /// A number of the query.
-    pub(super) fn number(&self, key: &str) -> Option<u64> {
-        self.query.get(key)?.parse().ok()
+    /// A version in the query.
+    pub(super) fn since(&self) -> Result<Option<u64>, Refusal> {
+        let text = self.query.get("resourceVersion").filter(|text| !text.is_empty());
+        let parsed = text.map(|text| {
+            text.parse().map_err(|_| {
+                Refusal::bad_request(format!(
+                    "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing \
+                     {text:?}: invalid syntax"
+                ))
+            })
+        });
+        parsed.transpose()
     }
 
-    /// The resource, if the fake has it.
-    pub(super) fn kind(&self) -> Option<&'static Kind> {
-        let kind = Kind::of(&self.resource)?;
-        let fits = kind.group == self.group && kind.version == self.version && self.subresource.is_empty();
-        // Of a namespaced resource, all namespaces at once can be read only.
-        let placed = kind.namespaced || self.namespace.is_empty() || kind.resource == "namespaces";
-        let whole = !kind.namespaced || !self.namespace.is_empty() || matches!(self.verb, "list" | "watch");
-        (fits && placed && whole).then_some(kind)
+    /// The resource, if the fake has it, and that can be done with it.
+    pub(super) fn kind(&self) -> Result<&'static Kind, Refusal> {
+        let known =
+            Kind::of(&self.resource).filter(|kind| kind.group == self.group && kind.version == self.version);
+        let kind = known.filter(|_| self.subresource.is_empty()).ok_or_else(Refusal::no_resource)?;
+        if !kind.namespaced && !self.namespace.is_empty() && kind.resource != "namespaces" {
+            return Err(Refusal::no_resource());
+        }
+        // Of all namespaces at once there is reading only, and what is made has no name in the path.
+        let nowhere = kind.namespaced && self.namespace.is_empty() && !matches!(self.verb, "list" | "watch");
+        let named = self.verb == "create" && !self.name.is_empty();
+        if nowhere || named { Err(Refusal::no_method()) } else { Ok(kind) }
+    }
+
+    /// Is there such a group and version?
+    pub(super) fn has_group(&self) -> bool {
+        KINDS.iter().any(|kind| kind.group == self.group && kind.version == self.version)
     }
 }

@@ -1,8 +1,12 @@
-//! An API server for tests.
+//! An API server for tests, of two kinds with one interface.
 //!
-//! [`Cluster::fake`] runs in the test, in milliseconds, and [fails](Faults) when it is told to. It stores JSON by
-//! path, in the words of a kube-apiserver 1.36: RBAC, conflicts, watches. It knows a few resources, makes no
-//! defaults, admits everything and runs no controllers; what it can't do it answers with 501.
+//! - [`Cluster::fake`] runs in the test, in milliseconds, and [fails](Faults) when it is told to. It stores JSON by
+//!   path, in the words of a kube-apiserver 1.36: RBAC, conflicts, watches. It knows a few resources, and of
+//!   them little more than Secrets and webhooks; admission and controllers it has none. What it can't do it
+//!   answers with 501.
+//! - [`Cluster::real`] is etcd and kube-apiserver, where they are installed.
+//!
+//! `testkit/tests/cluster` runs the same cases against both: the fake is as faithful as they say.
 
 mod access;
 mod client;
@@ -11,21 +15,30 @@ mod faults;
 mod handler;
 mod kind;
 mod object;
+mod real;
 mod refusal;
+mod schema;
 mod store;
 mod stream;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustls::ClientConfig;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
 pub use self::{
     client::Watch,
     faults::{Faults, Seen},
 };
-use crate::{eventually, https, pki::Authority};
+use crate::{
+    eventually, https,
+    pki::{Authority, Certificate},
+};
 
 /// The users that there are: the real one reads its tokens once, when it starts. The first may do everything, the
 /// others what [`Cluster::allow`] allows.
@@ -43,10 +56,16 @@ pub fn token(user: &str) -> String {
 /// An API server; it ends when dropped.
 #[derive(Debug)]
 pub struct Cluster {
-    server: fake::Fake,
+    server: Server,
     authority: Authority,
     trust: Arc<ClientConfig>,
     folder: TempDir,
+}
+
+#[derive(Debug)]
+enum Server {
+    Fake(fake::Fake),
+    Real(real::Real),
 }
 
 impl Cluster {
@@ -56,16 +75,37 @@ impl Cluster {
     /// When there is no free port.
     #[must_use]
     pub fn fake() -> Self {
-        let authority = Authority::new("fake cluster");
-        let server = fake::Fake::start(&authority.issue(1));
+        Self::start(|certificate, _, _| Server::Fake(fake::Fake::start(certificate)))
+    }
+
+    /// The programs `kube-apiserver` and `etcd` from the folder that `KUBEBUILDER_ASSETS` names; none where that is
+    /// not set: the caller then says [that it skips](crate::skipped). Takes seconds, and hundreds of megabytes.
+    ///
+    /// # Panics
+    /// When they don't work.
+    #[must_use]
+    pub fn real() -> Option<Self> {
+        let assets = PathBuf::from(std::env::var_os(real::ASSETS)?);
+        Some(Self::start(|certificate, folder, trust| {
+            Server::Real(real::Real::start(assets, folder, certificate, trust))
+        }))
+    }
+
+    fn start(server: impl FnOnce(&Certificate, &Path, &Arc<ClientConfig>) -> Server) -> Self {
+        let authority = Authority::new("test cluster");
+        let trust = https::client(authority.pem());
         let folder = tempfile::tempdir().expect("a folder");
-        Self { server, trust: https::client(authority.pem()), authority, folder }
+        let server = server(&authority.issue(1), folder.path(), &trust);
+        Self { server, authority, trust, folder }
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.server.address
+        match &self.server {
+            Server::Fake(fake) => fake.address,
+            Server::Real(real) => real.address,
+        }
     }
 
     /// The CA of its certificate, PEM.
@@ -114,100 +154,33 @@ impl Cluster {
             "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
         });
         self.create(&format!("{base}/clusterrolebindings"), &binding);
+        if let Server::Real(_) = self.server {
+            let last =
+                json!({"verb": verbs.last(), "group": group, "resource": resource, "name": names.last()});
+            let review = json!({"spec": {"user": user, "resourceAttributes": last}});
+            let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+            let allowed = || (self.create(reviews, &review)["status"]["allowed"] == true).then_some(());
+            eventually(|| format!("{user} to be allowed: {last}"), allowed);
+        }
     }
 
-    /// Asks as the administrator; the status and the body, which is a string where it is no JSON. A PATCH with a
-    /// list is a JSON patch, with an object a merge patch.
-    ///
-    /// # Panics
-    /// When there is no answer.
-    #[must_use]
-    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        self.request_as(ADMINISTRATOR, method, path, body)
-    }
-
-    /// The same as a user; without a token as `""`.
-    ///
-    /// # Panics
-    /// When there is no answer.
-    #[must_use]
-    pub fn request_as(&self, user: &str, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
-        client::request(&self.trust, self.address(), user, method, path, body)
-            .unwrap_or_else(|error| panic!("{method} {path}: {error}"))
-    }
-
-    /// Begins a watch as a user; the path has the query, with `watch=true`.
-    ///
-    /// # Panics
-    /// When it is refused.
-    #[must_use]
-    pub fn watch(&self, user: &str, path: &str) -> Watch {
-        Watch::begin(&self.trust, self.address(), user, path)
-            .unwrap_or_else(|error| panic!("watch {path}: {error}"))
-    }
-
-    /// Makes an object in a collection; as it is then.
-    ///
-    /// # Panics
-    /// When it can't be made; so for the others.
-    pub fn create(&self, path: &str, object: &Value) -> Value {
-        self.done("POST", path, Some(object))
-    }
-
-    /// Reads an object or a collection.
-    ///
-    /// # Panics
-    /// When it can't be read.
-    #[must_use]
-    pub fn get(&self, path: &str) -> Value {
-        self.done("GET", path, None)
-    }
-
-    /// Replaces an object.
-    ///
-    /// # Panics
-    /// When that is refused.
-    pub fn replace(&self, path: &str, object: &Value) -> Value {
-        self.done("PUT", path, Some(object))
-    }
-
-    /// Reads an object, changes it and writes it back, until no one else did meanwhile.
-    ///
-    /// # Panics
-    /// When that is refused for another reason.
-    pub fn change(&self, path: &str, change: impl Fn(&mut Value)) -> Value {
-        let attempt = || {
-            let mut object = self.get(path);
-            change(&mut object);
-            let (status, answer) = self.request("PUT", path, Some(&object));
-            assert!(matches!(status, 200 | 409), "PUT {path}: {status} {answer}");
-            (status == 200).then_some(answer)
-        };
-        eventually(|| format!("a change of {path}"), attempt)
-    }
-
-    /// Deletes an object.
-    ///
-    /// # Panics
-    /// When that is refused.
-    pub fn delete(&self, path: &str) {
-        self.done("DELETE", path, None);
-    }
-
-    fn done(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
-        let (status, answer) = self.request(method, path, body);
-        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
-        answer
-    }
-
-    /// Makes watches from versions up to now impossible: 410.
+    /// Makes watches from versions up to now impossible: 410. A real one is restarted for that.
     pub fn forget_history(&self) {
-        self.server.shared.store().forget();
+        match &self.server {
+            Server::Fake(fake) => fake.shared.store().forget(),
+            Server::Real(real) => real.restart(&self.trust),
+        }
     }
 
     /// The faults of a fake.
+    ///
+    /// # Panics
+    /// With a real one.
     #[must_use]
     pub fn faults(&self) -> &Faults {
-        &self.server.shared.faults
+        match &self.server {
+            Server::Fake(fake) => &fake.shared.faults,
+            Server::Real(_) => panic!("a real API server has no faults to order"),
+        }
     }
 }

@@ -2,11 +2,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use base64::{DecodeError, Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{kind::Kind, refusal::Refusal};
+use super::{kind::Kind, refusal::Refusal, schema};
 
 const STALE: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
@@ -18,15 +17,18 @@ pub(super) fn name_of(object: &Value) -> &str {
 /// Reads an object of that kind: kind, version and namespace may be left out, and are filled in.
 pub(super) fn decode(kind: &Kind, namespace: &str, body: &Value) -> Result<Value, Refusal> {
     let mut object = body.clone();
-    if !object.is_object() || !object["metadata"].is_object() {
-        return Err(Refusal::undecodable(kind, "it is no object with metadata"));
+    if !object.is_object() {
+        return Err(Refusal::unrecognized(kind, "not an object"));
     }
     drop_nulls(&mut object);
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({});
+    }
     let (ours, version) = (kind.kind, kind.api_version());
     for (key, wanted) in [("kind", ours), ("apiVersion", version.as_str())] {
         let sent = object[key].as_str().unwrap_or(wanted);
         if sent != wanted {
-            return Err(Refusal::undecodable(kind, &format!("{key} is {sent:?}")));
+            return Err(Refusal::undecodable(kind, &format!("its {key} is {sent:?}")));
         }
         object[key] = json!(wanted);
     }
@@ -38,40 +40,8 @@ pub(super) fn decode(kind: &Kind, namespace: &str, body: &Value) -> Result<Value
         }
         object["metadata"]["namespace"] = json!(namespace);
     }
-    match kind.resource {
-        "secrets" => secret(kind, &mut object)?,
-        "mutatingwebhookconfigurations" => {
-            for webhook in object["webhooks"].as_array().into_iter().flatten() {
-                base64(kind, &webhook["clientConfig"]["caBundle"])?;
-            }
-        }
-        _ => {}
-    }
+    schema::complete(kind, &mut object)?;
     Ok(object)
-}
-
-/// `stringData` is written into `data`, and never read back.
-fn secret(kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
-    let text = object.as_object_mut().and_then(|object| object.remove("stringData"));
-    for (key, value) in text.as_ref().and_then(Value::as_object).into_iter().flatten() {
-        object["data"][key] = json!(STANDARD.encode(value.as_str().unwrap_or_default()));
-    }
-    for value in object["data"].as_object().into_iter().flat_map(|data| data.values()) {
-        base64(kind, value)?;
-    }
-    if object["type"].is_null() {
-        object["type"] = json!("Opaque");
-    }
-    drop_nulls(object);
-    Ok(())
-}
-
-fn base64(kind: &Kind, value: &Value) -> Result<(), Refusal> {
-    let text = value.as_str().unwrap_or_default();
-    STANDARD.decode(text).map(|_| ()).map_err(|error| {
-        let at = if let DecodeError::InvalidByte(at, _) = error { at } else { text.len() };
-        Refusal::undecodable(kind, &format!("illegal base64 data at input byte {at}"))
-    })
 }
 
 /// To a Go type, null is the same as nothing.
@@ -95,7 +65,7 @@ pub(super) fn begin(kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
     if metadata["name"].is_null() {
         let Some(prefix) = metadata["generateName"].as_str() else {
             let message = "Required value: name or generateName is required";
-            return Err(Refusal::invalid(kind, "", "FieldValueRequired", "metadata.name", message));
+            return Err(Refusal::invalid(kind, "", &[("FieldValueRequired", "metadata.name", message)]));
         };
         // Five letters of those that make no words, as the real one has them.
         let mut letters = b"bcdfghjklmnpqrstvwxz2456789".to_vec();
@@ -106,7 +76,7 @@ pub(super) fn begin(kind: &Kind, object: &mut Value) -> Result<(), Refusal> {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).expect("a whole second");
     metadata["creationTimestamp"] = json!(now.format(&Rfc3339).expect("a time"));
     metadata["uid"] = json!(uid());
-    Ok(())
+    schema::check(kind, name_of(object), object, None)
 }
 
 /// Makes the next state of an object of what was sent, or says why it can't follow on the old one.
@@ -116,24 +86,25 @@ pub(super) fn follow(kind: &Kind, object: &mut Value, old: &Value) -> Result<(),
     let given = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
     if let Some(uid) = given(&metadata["uid"]).filter(|uid| is["uid"] != uid.as_str()) {
         let now = is["uid"].as_str().unwrap_or_default();
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {now}");
+        let space = is["namespace"].as_str().map(|space| format!("{space}/")).unwrap_or_default();
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{space}{name}, ResourceVersion: 0, \
+             AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {now}",
+            kind.resource
+        );
         return Err(Refusal::conflict(kind, &name, &why));
     }
     match given(&metadata["resourceVersion"]) {
         Some(version) if is["resourceVersion"] != version.as_str() => {
             return Err(Refusal::conflict(kind, &name, STALE));
         }
-        None if !kind.unconditional => {
-            let (field, message) =
-                ("metadata.resourceVersion", "Invalid value: 0: must be specified for an update");
-            return Err(Refusal::invalid(kind, &name, "FieldValueInvalid", field, message));
-        }
+        None if !kind.unconditional => return Err(Refusal::without_version(kind, &name)),
         _ => {}
     }
     for key in ["uid", "resourceVersion", "creationTimestamp"] {
         metadata[key] = is[key].clone();
     }
-    Ok(())
+    schema::check(kind, &name, object, Some(old))
 }
 
 /// A number that no one guesses; the standard library has no other.

@@ -68,11 +68,26 @@ impl Refusal {
         Self::new(code, reason, message, Some(details(name, kind.group, kind.resource)))
     }
 
-    /// The content is wrong; `cause` is the reason of the `StatusCause`.
-    pub(super) fn invalid(kind: &Kind, name: &str, cause: &str, field: &str, message: &str) -> Self {
-        let mut details = details(name, kind.group, kind.kind);
-        details["causes"] = json!([{"reason": cause, "message": message, "field": field}]);
-        let message = format!("{} {name:?} is invalid: {field}: {message}", kind.qualified_kind());
+    /// The content is wrong: reason, field and message of each cause.
+    pub(super) fn invalid(kind: &Kind, name: &str, causes: &[(&str, &str, &str)]) -> Self {
+        Self::invalid_as(kind.kind, kind.group, name, causes)
+    }
+
+    /// An update without a version, of a kind that must have one. It alone says the resource instead of the kind.
+    pub(super) fn without_version(kind: &Kind, name: &str) -> Self {
+        let message = "Invalid value: 0: must be specified for an update";
+        let cause = ("FieldValueInvalid", "metadata.resourceVersion", message);
+        Self::invalid_as(kind.resource, kind.group, name, &[cause])
+    }
+
+    fn invalid_as(what: &str, group: &str, name: &str, causes: &[(&str, &str, &str)]) -> Self {
+        let said: Vec<String> =
+            causes.iter().map(|(_, field, message)| format!("{field}: {message}")).collect();
+        let said = if causes.len() == 1 { said.concat() } else { format!("[{}]", said.join(", ")) };
+        let cause = |(reason, field, message): &(&str, &str, &str)| json!({"reason": reason, "message": message, "field": field});
+        let mut details = details(name, group, what);
+        details["causes"] = causes.iter().map(cause).collect();
+        let message = format!("{} {name:?} is invalid: {said}", with_group(what, group));
         Self::new(422, "Invalid", message, Some(details))
     }
 
@@ -86,6 +101,30 @@ impl Refusal {
         Self::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
     }
 
+    /// What was sent is no object at all.
+    pub(super) fn unrecognized(kind: &Kind, why: &str) -> Self {
+        Self::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: {why}",
+            kind.kind
+        ))
+    }
+
+    /// A group that there is, without such a resource.
+    pub(super) fn no_resource() -> Self {
+        let message = "the server could not find the requested resource";
+        Self::new(404, "NotFound", message, Some(json!({})))
+    }
+
+    pub(super) fn no_method() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(405, "MethodNotAllowed", message, Some(json!({})))
+    }
+
+    pub(super) fn forbidden_path(user: &str, verb: &str, path: &str) -> Self {
+        let message = format!("forbidden: User {user:?} cannot {verb} path {path:?}");
+        Self::new(403, "Forbidden", message, Some(json!({})))
+    }
+
     /// A JSON patch that does not apply.
     pub(super) fn inapplicable() -> Self {
         let message = "the server rejected our request due to an error in our request";
@@ -93,9 +132,7 @@ impl Refusal {
     }
 
     pub(super) fn unsupported_media_type() -> Self {
-        let message = "the body of the request was in an unknown format - accepted media types include: \
-                       application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, \
-                       application/apply-patch+cbor";
+        let message = "415: Unsupported Media Type";
         Self::new(415, "UnsupportedMediaType", message, Some(json!({})))
     }
 
@@ -124,12 +161,10 @@ impl Refusal {
     /// A fault that a test asked for.
     pub(super) fn fault(code: u16) -> Self {
         let (reason, message) = match code {
-            429 => ("TooManyRequests", "Too many requests, please try again later."),
             503 => ("ServiceUnavailable", "the server is currently unable to handle the request"),
             _ => ("InternalError", "Internal error occurred: a test asked for it"),
         };
-        let details = (code == 429).then(|| json!({"retryAfterSeconds": 1}));
-        Self::new(code, reason, message, details)
+        Self::new(code, reason, message, None)
     }
 
     /// As JSON.
@@ -157,6 +192,13 @@ impl IntoResponse for Refusal {
         }
         response
     }
+}
+
+/// Too many requests: told before anything knows how to write a Status, so in plain text (`tooManyRequests` in
+/// k8s.io/apiserver/pkg/server/filters).
+pub(super) fn too_many_requests() -> Response {
+    let headers = [(header::RETRY_AFTER, "1")];
+    (StatusCode::TOO_MANY_REQUESTS, headers, "Too many requests, please try again later.\n").into_response()
 }
 
 /// JSON with a status.

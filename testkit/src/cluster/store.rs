@@ -109,11 +109,18 @@ impl Store {
         body: &Value,
     ) -> Result<Value, Refusal> {
         let mut object = object::decode(kind, namespace, body)?;
-        if name_of(&object) != name {
-            let sent = name_of(&object);
-            return Err(Refusal::bad_request(format!(
-                "the name of the object ({sent}) does not match the name on the URL ({name})"
-            )));
+        match name_of(&object) {
+            sent if sent == name => {}
+            "" => {
+                return Err(Refusal::bad_request(format!(
+                    "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+                )));
+            }
+            sent => {
+                return Err(Refusal::bad_request(format!(
+                    "the name of the object ({sent}) does not match the name on the URL ({name})"
+                )));
+            }
         }
         let old = self.get(kind, namespace, name)?;
         object::follow(kind, &mut object, &old)?;

@@ -40,7 +40,8 @@ struct Watching {
 /// Begins one. What is wrong with its version is told in an event, since the answer has begun.
 pub(super) fn watch(shared: &Arc<Shared>, kind: &'static Kind, asked: Asked) -> Result<Response, Refusal> {
     let store = shared.store();
-    let since = asked.number("resourceVersion").unwrap_or(0);
+    let since = asked.since()?.unwrap_or(0);
+    let lasts = asked.query.get("timeoutSeconds").and_then(|seconds| seconds.parse().ok());
     let initial = asked.wants("sendInitialEvents");
     let mut first = Vec::new();
     if since == 0 || initial {
@@ -56,7 +57,7 @@ pub(super) fn watch(shared: &Arc<Shared>, kind: &'static Kind, asked: Asked) -> 
     let watching = Watching {
         version: if since == 0 || initial { store.version() } else { since },
         first,
-        until: now + asked.number("timeoutSeconds").map_or(LASTS, Duration::from_secs),
+        until: now + lasts.map_or(LASTS, Duration::from_secs),
         bookmark: now + BOOKMARK,
         changed: store.changes(),
         cut: shared.faults.watches.subscribe(),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::cluster::{Cluster, Watch};
 
-use crate::{SECRETS, on_both, secret, version};
+use crate::{SECRETS, secret, version};
 
 fn watch(cluster: &Cluster, query: &str) -> Watch {
     cluster.watch("admin", &format!("{SECRETS}?watch=1&{query}"))
@@ -22,80 +22,68 @@ fn told(event: Option<Value>) -> String {
     )
 }
 
-#[test]
-fn from_a_version() {
-    on_both("from_a_version", |cluster| {
-        let first = cluster.create(SECRETS, &secret("a", "1"));
-        cluster.create(SECRETS, &secret("b", "1"));
-        let path = format!("{SECRETS}/a");
-        let second = cluster.replace(&path, &secret("a", "2"));
-        // Changes nothing, and is no event.
-        cluster.replace(&path, &secret("a", "2"));
-        let mut all = watch(cluster, &format!("resourceVersion={}", version(&first)));
-        let one = format!("fieldSelector=metadata.name%3Da&resourceVersion={}", version(&first));
-        let mut one = watch(cluster, &one);
-        cluster.delete(&path);
-        for wanted in ["ADDED b MQ==", "MODIFIED a Mg==", "DELETED a Mg=="] {
-            assert_eq!(told(all.next()), wanted);
-        }
-        let event = one.next().unwrap();
-        assert_eq!((&event["type"], &event["object"]), (&json!("MODIFIED"), &second));
-        let event = one.next().unwrap();
-        assert_eq!(event["type"], "DELETED");
-        assert!(version(&event["object"]) > version(&second));
-    });
+pub fn from_a_version(cluster: &Cluster) {
+    let first = cluster.create(SECRETS, &secret("a", "1"));
+    cluster.create(SECRETS, &secret("b", "1"));
+    let path = format!("{SECRETS}/a");
+    let second = cluster.replace(&path, &secret("a", "2"));
+    // Changes nothing, and is no event.
+    cluster.replace(&path, &secret("a", "2"));
+    let mut all = watch(cluster, &format!("resourceVersion={}", version(&first)));
+    let one = format!("fieldSelector=metadata.name%3Da&resourceVersion={}", version(&first));
+    let mut one = watch(cluster, &one);
+    cluster.delete(&path);
+    for wanted in ["ADDED b MQ==", "MODIFIED a Mg==", "DELETED a Mg=="] {
+        assert_eq!(told(all.next()), wanted);
+    }
+    let event = one.next().unwrap();
+    assert_eq!((&event["type"], &event["object"]), (&json!("MODIFIED"), &second));
+    let event = one.next().unwrap();
+    assert_eq!(event["type"], "DELETED");
+    assert!(version(&event["object"]) > version(&second));
 }
 
-#[test]
-fn from_what_is_there() {
-    on_both("from_what_is_there", |cluster| {
-        cluster.create(SECRETS, &secret("a", "1"));
-        for query in ["timeoutSeconds=2", "timeoutSeconds=2&resourceVersion=0"] {
-            let mut watch = watch(cluster, query);
-            assert_eq!(told(watch.next()), "ADDED a MQ==");
-            assert_eq!(watch.next(), None, "the time is over");
-        }
-    });
-}
-
-#[test]
-fn a_list_by_a_watch() {
-    on_both("a_list_by_a_watch", |cluster| {
-        cluster.create(SECRETS, &secret("a", "1"));
-        let query = "sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
+pub fn from_what_is_there(cluster: &Cluster) {
+    cluster.create(SECRETS, &secret("a", "1"));
+    for query in ["timeoutSeconds=2", "timeoutSeconds=2&resourceVersion=0"] {
         let mut watch = watch(cluster, query);
         assert_eq!(told(watch.next()), "ADDED a MQ==");
-        let end = watch.next().unwrap();
-        assert_eq!((&end["type"], &end["object"]["kind"]), (&json!("BOOKMARK"), &json!("Secret")));
-        assert_eq!(end["object"]["metadata"]["annotations"], json!({"k8s.io/initial-events-end": "true"}));
-        cluster.create(SECRETS, &secret("b", "1"));
-        let next = watch.find(|event| event["type"] != "BOOKMARK");
-        assert_eq!(told(next), "ADDED b MQ==");
-    });
+        assert_eq!(watch.next(), None, "the time is over");
+    }
 }
 
-#[test]
-fn from_too_long_ago() {
-    on_both("from_too_long_ago", |cluster| {
-        let old = version(&cluster.create(SECRETS, &secret("a", "1")));
-        let new = version(&cluster.replace(&format!("{SECRETS}/a"), &secret("a", "2")));
-        cluster.forget_history();
-        let mut past = watch(cluster, &format!("resourceVersion={old}"));
-        let event = past.next().unwrap();
-        let status = &event["object"];
-        assert_eq!((&event["type"], &status["kind"]), (&json!("ERROR"), &json!("Status")));
-        assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")));
-        let message = status["message"].as_str().unwrap();
-        assert!(message.starts_with(&format!("too old resource version: {old} (")), "{message}");
-        assert_eq!(past.next(), None);
+pub fn a_list_by_a_watch(cluster: &Cluster) {
+    cluster.create(SECRETS, &secret("a", "1"));
+    let query = "sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan";
+    let mut watch = watch(cluster, query);
+    assert_eq!(told(watch.next()), "ADDED a MQ==");
+    let end = watch.next().unwrap();
+    assert_eq!((&end["type"], &end["object"]["kind"]), (&json!("BOOKMARK"), &json!("Secret")));
+    assert_eq!(end["object"]["metadata"]["annotations"], json!({"k8s.io/initial-events-end": "true"}));
+    cluster.create(SECRETS, &secret("b", "1"));
+    let next = watch.find(|event| event["type"] != "BOOKMARK");
+    assert_eq!(told(next), "ADDED b MQ==");
+}
 
-        // From a list on it goes well.
-        let list = version(&cluster.get(SECRETS));
-        assert!(list >= new);
-        let mut present = watch(cluster, &format!("resourceVersion={list}"));
-        cluster.delete(&format!("{SECRETS}/a"));
-        assert_eq!(told(present.next()), "DELETED a Mg==");
-    });
+pub fn from_too_long_ago(cluster: &Cluster) {
+    let old = version(&cluster.create(SECRETS, &secret("a", "1")));
+    let new = version(&cluster.replace(&format!("{SECRETS}/a"), &secret("a", "2")));
+    cluster.forget_history();
+    let mut past = watch(cluster, &format!("resourceVersion={old}"));
+    let event = past.next().unwrap();
+    let status = &event["object"];
+    assert_eq!((&event["type"], &status["kind"]), (&json!("ERROR"), &json!("Status")));
+    assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")));
+    let message = status["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("too old resource version: {old} (")), "{message}");
+    assert_eq!(past.next(), None);
+
+    // From a list on it goes well.
+    let list = version(&cluster.get(SECRETS));
+    assert!(list >= new);
+    let mut present = watch(cluster, &format!("resourceVersion={list}"));
+    cluster.delete(&format!("{SECRETS}/a"));
+    assert_eq!(told(present.next()), "DELETED a Mg==");
 }
 
 #[test]
