@@ -13,7 +13,7 @@ use std::{
 };
 
 use testkit::{
-    balancer::{Backend, Balancer},
+    balancer::{Backend, Balancer, PROPAGATION},
     eventually,
 };
 
@@ -106,7 +106,7 @@ fn new_connections_go_round_and_old_ones_stay() {
 
 #[test]
 fn changes_take_a_while_to_get_about() {
-    let delay = Duration::from_millis(500);
+    let delay = PROPAGATION;
     let balancer = Balancer::start(delay);
     let one = server(1, true);
     let begin = Instant::now();

@@ -130,6 +130,10 @@ fn resource(
             store.update(kind, (namespace, name), &patched)?
         }
         "delete" => {
+            let options = if body.is_empty() { Value::Null } else { decoded()? };
+            if !options["preconditions"].is_null() {
+                return Err(Refusal::beyond_the_fake("preconditions of a deletion"));
+            }
             let gone = store.delete(kind, namespace, name)?;
             let mut details = details(name, kind.group, kind.resource);
             details["uid"] = gone["metadata"]["uid"].clone();

@@ -111,6 +111,9 @@ fn what_the_fake_can_not_do_it_says() {
         assert_eq!(status, 501, "{query}");
         assert!(body["message"].as_str().unwrap().starts_with("the fake API server knows no "), "{body}");
     }
+    cluster.create(SECRETS, &secret("a", "1"));
+    let options = json!({"preconditions": {"resourceVersion": "1"}});
+    assert_eq!(cluster.request("DELETE", &format!("{SECRETS}/a"), Some(&options)).0, 501);
 }
 
 #[test]
