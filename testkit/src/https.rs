@@ -104,21 +104,71 @@ impl Connection {
     /// # Errors
     /// When the connection is gone, or what comes is not HTTP.
     pub fn finish(&mut self) -> io::Result<Answer> {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
+        let (status, headers) = self.head()?;
+        let body = self.body(&headers)?;
+        Ok(Answer { status, headers, body })
+    }
+
+    /// Reads the status and the header lines, lower case, of an answer.
+    ///
+    /// # Errors
+    /// When the connection is gone, or what comes is not HTTP.
+    pub fn head(&mut self) -> io::Result<(u16, String)> {
+        let head = self.until(b"\r\n\r\n")?.to_ascii_lowercase();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Ok((status.ok_or_else(|| not_http(&head))?, head))
+    }
+
+    /// Reads the body after a head.
+    ///
+    /// # Errors
+    /// When the connection is gone, or the head does not say how long it is.
+    pub fn body(&mut self, headers: &str) -> io::Result<Vec<u8>> {
+        if headers.contains("transfer-encoding: chunked") {
+            let mut body = Vec::new();
+            loop {
+                match self.chunk()? {
+                    chunk if chunk.is_empty() => return Ok(body),
+                    chunk => body.extend(chunk),
+                }
+            }
+        }
+        let length = headers.lines().find_map(|line| line.strip_prefix("content-length:"));
+        let length = length.and_then(|length| length.trim().parse().ok()).ok_or_else(|| not_http(headers))?;
+        self.exactly(length)
+    }
+
+    /// Reads a chunk of a chunked body; the last one is empty.
+    ///
+    /// # Errors
+    /// When the connection is gone, or what comes is no chunk.
+    pub fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        let line = self.until(b"\r\n")?;
+        let length = usize::from_str_radix(line.trim(), 16).map_err(|_| not_http(&line))?;
+        let chunk = self.exactly(length)?;
+        self.exactly(2)?;
+        Ok(chunk)
+    }
+
+    fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn until(&mut self, end: &[u8]) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end) {
             let mut byte = [0];
             self.stream.read_exact(&mut byte)?;
-            head.push(byte[0]);
+            bytes.push(byte[0]);
         }
-        let headers = String::from_utf8_lossy(&head).to_ascii_lowercase();
-        let number = |text: Option<&str>| text.and_then(|text| text.trim().parse::<usize>().ok());
-        let bad = || io::Error::other(format!("not an answer: {headers}"));
-        let status = number(headers.split(' ').nth(1)).ok_or_else(bad)?;
-        let length = headers.lines().find_map(|line| line.strip_prefix("content-length:"));
-        let mut body = vec![0; number(length).ok_or_else(bad)?];
-        self.stream.read_exact(&mut body)?;
-        Ok(Answer { status: u16::try_from(status).map_err(|_| bad())?, headers: headers.clone(), body })
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+fn not_http(text: &str) -> io::Error {
+    io::Error::other(format!("not an answer: {text}"))
 }
 
 /// The head of a POST of JSON.

@@ -2,13 +2,25 @@
 //!
 //! - [`netns`]: a network and mount namespace of the test's own.
 //! - [`process`]: programs started, watched, signalled and never left behind.
+//! - [`balancer`]: one address in front of several servers, as a Service is.
+//! - [`cluster`]: an API server, fake or real.
 //! - [`https`]: a client whose connections are counted.
+//! - [`load`]: a steady load of requests, and what came of them.
 //! - [`pki`]: certificate authorities and certificates.
 //! - [`eventually`]: waiting for something to become true.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr
+)]
 
+pub mod balancer;
+pub mod cluster;
 pub mod https;
+pub mod load;
 pub mod netns;
 pub mod pki;
 pub mod process;

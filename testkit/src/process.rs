@@ -5,6 +5,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -128,6 +129,24 @@ impl Running {
             reader.join().expect("a reader");
         }
         (status, self.printed())
+    }
+
+    /// Has it ended?
+    ///
+    /// # Panics
+    /// Never in practice.
+    #[must_use]
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
+    /// Asks it to stop (SIGTERM), and kills it if it is there after a while.
+    pub fn end(mut self, patience: Duration) {
+        let begin = Instant::now();
+        let _ = kill(self.pid(), Signal::SIGTERM);
+        while !self.has_ended() && begin.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Asks it to stop (SIGTERM) and waits for its end.
