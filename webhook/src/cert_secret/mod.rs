@@ -146,7 +146,9 @@ impl Keeper {
             if Instant::now() + wait > deadline {
                 anyhow::bail!("no certificate after {} s (--cert-secret): {problem}", START_TIME.as_secs());
             }
-            tracing::warn!(problem, "no certificate yet, trying again");
+            if !problem.is_empty() {
+                tracing::warn!(problem, "no certificate yet, trying again");
+            }
             tokio::time::sleep(wait).await;
         }
     }
