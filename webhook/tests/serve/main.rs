@@ -10,5 +10,6 @@ mod limits;
 mod metrics;
 mod overload;
 mod patched;
+mod resumption;
 mod start;
 mod tls;
