@@ -7,6 +7,7 @@ mod http;
 mod http2;
 mod lifecycle;
 mod limits;
+mod memory;
 mod metrics;
 mod overload;
 mod patched;
