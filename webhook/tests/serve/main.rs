@@ -12,5 +12,6 @@ mod metrics;
 mod overload;
 mod patched;
 mod resumption;
+mod slow;
 mod start;
 mod tls;
