@@ -52,7 +52,7 @@ readme: ## Run the README's examples, and the demo
 
 bench: ## Measure what the specifications give figures for
 	@hack/setup.sh bench
-	@cargo build --quiet --locked --release -p agent -p webhook
+	@cargo build --quiet --locked --release -p agent -p webhook --bins --examples
 	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/agent.py $(TARGET_DIR)/$(HOST)/release
 	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/webhook.py $(TARGET_DIR)/$(HOST)/release
 

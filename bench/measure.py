@@ -53,9 +53,10 @@ def stop(process):
         raise RuntimeError(f"exit code {process.returncode}")
 
 
-def spread(values, unit="ms"):
+def spread(values, unit=" ms", digits=1):
     """Median, and the smallest and largest value."""
-    return f"{statistics.median(values):.1f} {unit} ({min(values):.1f} to {max(values):.1f}, n={len(values)})"
+    middle, least, most = (f"{value:.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
+    return f"{middle}{unit} ({least} to {most}, n={len(values)})"
 
 
 def percentiles(values, unit="ms"):

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
     crypto::ring,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
@@ -64,6 +64,12 @@ impl Connection {
             tls.complete_io(&mut tcp)?;
         }
         Ok(Self { stream: StreamOwned::new(tls, tcp) })
+    }
+
+    /// Whether the handshake went on from one before, and so showed no certificates.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.stream.conn.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// The serial number of the server's certificate, as the last bytes of its DER integer.

@@ -12,13 +12,17 @@ use axum::{
 };
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Frame;
+use tokio::time::Instant;
 
 use crate::{
     answer,
     env::Injection,
     inject::{self, Decision},
     metrics::{Labels, Metrics, Operation, Outcome},
-    overload::{Gate, Patience, TimeIsUp},
+    overload::{
+        Gate, Patience, TimeIsUp,
+        memory::{Memory, Share},
+    },
     patched,
     review::Review,
     status::Refusal,
@@ -95,7 +99,7 @@ enum Step {
     Body,
 }
 
-/// Waits for a slot and for memory, then reads a body and answers it.
+/// Waits for a slot, reads a body as there is memory for it, and answers it.
 async fn answer(
     settings: &Settings,
     body: &mut Body,
@@ -114,15 +118,12 @@ async fn answer(
     let work = async {
         let mut early = Early::default();
         let slot = early.while_waiting(gate.slot(), body, length).await?;
-        step = Step::Memory;
-        let mut share = gate.share(length.unwrap_or(limits.request_bytes)).await?;
-        step = Step::Body;
-        let bytes = read(body, early, length, limits.request_bytes).await?;
-        gate.shrink(&mut share, bytes.len());
+        let (bytes, share) =
+            read(gate.memory(), body, early, length.unwrap_or(limits.request_bytes), &mut step).await?;
         let answer = examine(injection, &bytes, labels)?;
         drop(bytes);
         step = Step::Memory;
-        let answer = gate.keep(share, answer).await;
+        let answer = gate.memory().keep(share, answer).await;
         drop(slot);
         answer
     };
@@ -212,20 +213,35 @@ impl Early {
     }
 }
 
-/// Reads the rest of a body that is not longer than `limit`.
+/// Reads the rest of a body that is not longer than `longest`, as far as there is memory for it.
 async fn read(
+    memory: &Memory,
     body: &mut Body,
     early: Early,
-    length: Option<usize>,
-    limit: usize,
-) -> Result<Vec<u8>, Refusal> {
-    let Early { mut bytes, ended } = early;
-    // Of what is set aside for one without a length, only what comes is ever touched.
-    bytes.reserve_exact(length.unwrap_or(limit).saturating_sub(bytes.len()));
-    while !ended && let Some(frame) = body.frame().await {
-        append(&mut bytes, frame, limit)?;
+    longest: usize,
+    step: &mut Step,
+) -> Result<(Vec<u8>, Share), Refusal> {
+    let (Early { mut bytes, ended }, mut share) = (early, Share::default());
+    *step = Step::Memory;
+    memory.grow(&mut share, bytes.len(), longest).await?;
+    *step = Step::Body;
+    while !ended && let Some(frame) = in_time(body.frame(), share.until()).await? {
+        let length = bytes.len() + frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        *step = Step::Memory;
+        memory.grow(&mut share, length, longest).await?;
+        *step = Step::Body;
+        bytes.reserve_exact(share.room().saturating_sub(bytes.len()));
+        append(&mut bytes, frame, longest)?;
     }
-    Ok(bytes)
+    Ok((bytes, share))
+}
+
+/// Waits for what comes next of a body, until it has to be there.
+async fn in_time<T>(next: impl Future<Output = T>, until: Option<Instant>) -> Result<T, Refusal> {
+    match until {
+        None => Ok(next.await),
+        Some(until) => tokio::time::timeout_at(until, next).await.map_err(|_| Refusal::dawdled()),
+    }
 }
 
 /// Copies out of a frame: one of a single byte would keep a whole read buffer.

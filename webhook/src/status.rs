@@ -11,7 +11,7 @@ use axum::{
 use common::{duration::GoDuration, sparing::Sparing};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 
-use crate::json::brief;
+use crate::{json::brief, overload::memory::PIECE_TIME};
 
 /// A refused HTTP request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,16 @@ impl Refusal {
             GoDuration(time)
         );
         Self { close: true, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "Timeout", message) }
+    }
+
+    /// 408: the body came too slowly while others waited for its memory. The connection ends.
+    #[must_use]
+    pub fn dawdled() -> Self {
+        let message = format!(
+            "the body stopped, or came slower than {PIECE_TIME:?} a MiB, while others waited for its memory; look at \
+             the network, or raise --max-buffered-bytes"
+        );
+        Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, "Timeout", message) }
     }
 
     /// 413: the body is too long. The connection ends, so that the rest need not be read.
