@@ -5,10 +5,13 @@ use std::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    http::HeaderValue,
+    response::{IntoResponse, Response},
+};
 use tokio::sync::watch;
 
 use super::{
@@ -32,6 +35,7 @@ pub struct Faults {
 struct State {
     failures: Vec<Failure>,
     delay: Duration,
+    ahead: Duration,
     seen: Vec<Seen>,
 }
 
@@ -94,6 +98,17 @@ impl Faults {
     /// Does each request only after a while.
     pub fn delay(&self, delay: Duration) {
         self.state().delay = delay;
+    }
+
+    /// Puts the clock forward that answers are dated by.
+    pub fn clock_ahead(&self, ahead: Duration) {
+        self.state().ahead = ahead;
+    }
+
+    /// The clock, for `Date`.
+    pub(super) fn date(&self) -> HeaderValue {
+        let now = SystemTime::now() + self.state().ahead;
+        HeaderValue::from_str(&httpdate::fmt_http_date(now)).expect("a date")
     }
 
     /// All requests of users so far. Those of [`Cluster::request`](super::Cluster::request) and the other helpers

@@ -45,6 +45,13 @@ pub(super) async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    let date = shared.faults.date();
+    let mut response = respond(shared, method, uri, headers, body).await;
+    response.headers_mut().insert(header::DATE, date);
+    response
+}
+
+async fn respond(shared: Arc<Shared>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let user = match user_of(&headers) {
         Ok(user) => user,
         Err(refusal) => return refusal.into_response(),

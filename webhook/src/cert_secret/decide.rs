@@ -63,10 +63,7 @@ impl Seen<'_> {
         if let Some(shown) = self.shown.filter(|shown| self.stored.newest.as_ref() != Some(&shown.pair)) {
             let stored = Stored { newest: Some(shown.pair.clone()), ..self.tidy() };
             if self.due(&shown.pair, &stored).is_none() {
-                return Verdict::Store(
-                    stored,
-                    "what it held cannot be used; the certificate in use is put back",
-                );
+                return Verdict::Store(stored, "it did not hold the certificate in use, which is good");
             }
         }
         Verdict::Make(reason)
@@ -111,18 +108,23 @@ impl Seen<'_> {
         Stored { newest: Some(made.pair), previous, authorities }
     }
 
+    /// Whether API servers accept it, once they know of the CAs in the Secret.
+    fn is_good(&self, pair: &Pair) -> bool {
+        pair.identity().is_some() && self.stored.authorities.accept(pair, self.names, self.now).is_ok()
+    }
+
     /// Which certificate of the Secret to show from now on, if it is another one. `trusted_for` is how long every
-    /// `caBundle` has been seen to be as it should.
+    /// `caBundle` has been seen to be as it should. One that nobody accepts is never shown.
     #[must_use]
     pub fn show(&self, trusted_for: Option<Duration>) -> Option<&Pair> {
-        let good = |pair: &&Pair| self.stored.authorities.accept(pair, self.names, self.now).is_ok();
-        let newest = self.stored.newest.as_ref()?;
+        let newest = self.stored.newest.as_ref().filter(|newest| self.is_good(newest));
+        let previous = self.stored.previous.as_ref().filter(|previous| self.is_good(previous));
         let settled = trusted_for.is_some_and(|time| time >= SETTLE);
         match self.shown.map(|shown| &shown.pair) {
-            Some(shown) if shown == newest => None,
-            Some(shown) if good(&shown) && !(settled && good(&newest)) => None,
-            None if !settled => Some(self.stored.previous.as_ref().filter(good).unwrap_or(newest)),
-            _ => Some(newest),
+            Some(shown) if newest == Some(shown) => None,
+            Some(shown) if self.is_good(shown) => newest.filter(|_| settled),
+            None if !settled => previous.or(newest),
+            _ => newest.or(previous),
         }
     }
 }
@@ -257,6 +259,7 @@ mod tests {
             // One that nobody accepts never takes the place of one that works.
             (&stored(&made(-2), Some(&old)), Some(&old), long, None),
             (&Stored { newest: None, ..both.clone() }, Some(&old), long, None),
+            (&stored(&expired, None), None, None, None),
         ] {
             let seen = Seen { stored, shown, names: &names(), now: NOW };
             assert_eq!(seen.show(trusted_for), expected, "{trusted_for:?}");

@@ -160,16 +160,13 @@ impl Keeper {
         loop {
             let mut looked = self.look().await;
             if let Some(known) = looked.show.take() {
-                match certificates.replace(&known.pair.material()) {
+                match certificates.replace(&known.pair.material(), |_, _| Ok(())) {
                     Ok(()) => {
                         metrics.certificate_reloaded(true);
                         self.shown = Some(known);
                     }
                     Err(why) => looked.problems.push(why),
                 }
-            }
-            if let Err(why) = certificates.in_its_time() {
-                looked.problems.push(why);
             }
             let problem = Some(looked.problems.join("; ")).filter(|problem| !problem.is_empty());
             let failed = problem.is_some();

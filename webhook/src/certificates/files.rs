@@ -12,10 +12,10 @@ use std::{
 
 use tokio::io::AsyncReadExt;
 
-use super::Certificates;
+use super::{Certificates, seconds_since_1970};
 use crate::{
     metrics::Metrics,
-    tls::{BadMaterial, Material},
+    tls::{BadMaterial, Identity, Material, Validity},
 };
 
 /// How often the files are read.
@@ -91,6 +91,16 @@ async fn read(path: &Path) -> Result<Vec<u8>, FilesError> {
     read.map_err(|cause| FilesError::Read { path: path.to_owned(), cause })
 }
 
+/// A certificate that works is not given up for one out of its time.
+fn in_time(new: &Identity, old: &Identity) -> Result<(), String> {
+    let now = seconds_since_1970();
+    match new.validity(now) {
+        Validity::Now => Ok(()),
+        _ if old.validity(now) != Validity::Now => Ok(()),
+        validity => Err(format!("the certificate {validity}: {new}")),
+    }
+}
+
 /// Files of which a certificate was made, and what was in them.
 #[derive(Debug)]
 pub struct Watched {
@@ -120,8 +130,8 @@ impl Watched {
             if seen == before {
                 let replaced = match &seen {
                     Some(Ok(material)) if self.in_use != *material => {
-                        let replaced =
-                            certificates.replace(material).map_err(|why| format!("{}: {why}", self.files));
+                        let replaced = certificates.replace(material, in_time);
+                        let replaced = replaced.map_err(|why| format!("{}: {why}", self.files));
                         if replaced.is_ok() {
                             metrics.certificate_reloaded(true);
                             self.in_use = material.clone();

@@ -54,17 +54,17 @@ impl Certificates {
         self.current.load().1.seconds_left(seconds_since_1970())
     }
 
-    /// Takes a new one into use. A certificate that works is not given up for one out of its time.
+    /// Takes a new one into use. What `permit` says no to is not: it is shown who the new one is, and the one in use.
     ///
     /// # Errors
     /// Why the one in use stays.
-    pub fn replace(&self, material: &Material) -> Result<(), String> {
+    pub fn replace(
+        &self,
+        material: &Material,
+        permit: impl FnOnce(&Identity, &Identity) -> Result<(), String>,
+    ) -> Result<(), String> {
         let (config, identity) = configuration(material).map_err(|cause| cause.to_string())?;
-        let now = seconds_since_1970();
-        let (new, old) = (identity.validity(now), self.current.load().1.validity(now));
-        if new != Validity::Now && old == Validity::Now {
-            return Err(format!("the certificate {new}: {identity}"));
-        }
+        permit(&identity, &self.current.load().1)?;
         tracing::info!(%identity, "certificate replaced");
         self.current.store(Arc::new((config, identity)));
         Ok(())

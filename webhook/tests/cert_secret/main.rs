@@ -1,0 +1,47 @@
+//! `--cert-secret` and `--webhook-configuration`: replicas that keep their certificate in a Secret, against an API
+//! server in memory always, and against a real one where there is one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bundle;
+mod fixture;
+mod renewal;
+mod start;
+mod trouble;
+mod trust;
+
+use testkit::cluster::Cluster;
+
+/// Cases for both kinds of API server, and a test with a fake of its own for each.
+macro_rules! cases {
+    ($($group:ident: $($case:ident),+;)+) => {
+        const CASES: &[(&str, fn(&Cluster))] = &[$($((stringify!($case), $group::$case)),+),+];
+
+        mod fake {
+            $($(#[test]
+            fn $case() {
+                crate::$group::$case(&testkit::cluster::Cluster::fake());
+            })+)+
+        }
+    };
+}
+
+cases! {
+    start: replicas_that_start_at_once_share_one_certificate, the_names_are_those_of_the_registration,
+        a_later_replica_finds_all_done;
+    bundle: what_is_taken_away_is_put_back, what_others_need_stays, a_registration_that_comes_later_is_trusted;
+    renewal: a_secret_that_was_emptied_gets_back_what_it_held, what_nobody_can_use_is_replaced;
+}
+
+/// All cases on one server, since it takes long to start; each cleans up for the next.
+#[test]
+fn real() {
+    let Some(cluster) = Cluster::real() else {
+        return testkit::skipped("cert_secret::real", "KUBEBUILDER_ASSETS is not set");
+    };
+    for (name, case) in CASES {
+        println!("{name}");
+        case(&cluster);
+        fixture::clean(&cluster);
+    }
+}
