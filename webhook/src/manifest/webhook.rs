@@ -70,8 +70,15 @@ pub(super) fn print(matches: &ArgMatches) -> Result<String, Stop> {
     }
     let ca = match (bundle, certificate) {
         (Some(CaBundle(bundle)), _) => format!("      caBundle: {bundle}\n"),
-        (None, Some(_)) => "      # caBundle is cert-manager's to fill in, from the annotation above.\n".to_owned(),
-        (None, None) => "      # Without caBundle the API server trusts its system's CAs only. --ca-bundle-file=FILE puts one in,\n      # --inject-ca-from=NAMESPACE/CERTIFICATE has cert-manager do it.\n".to_owned(),
+        (None, Some(_)) => {
+            "      # caBundle is cert-manager's to fill in, from the annotation above.\n".to_owned()
+        }
+        (None, None) => {
+            "      # caBundle is the webhook's to fill in, by --cert-secret and --webhook-configuration. Else
+      # --ca-bundle-file=FILE puts one in, --inject-ca-from=NAMESPACE/CERTIFICATE has cert-manager do it.
+"
+            .to_owned()
+        }
     };
     let annotations = certificate.map_or_else(String::new, |certificate| {
         format!("  annotations:\n    cert-manager.io/inject-ca-from: {}\n", quoted(&certificate.to_string()))
