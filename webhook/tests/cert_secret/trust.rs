@@ -44,7 +44,8 @@ pub fn of_a_late_api_server(cluster: &Cluster, late: Duration) -> (Arc<Verifier>
     let trusted = Mutex::new(trusting(&bundle(cluster, 0).to_pem()));
     let verifier = Arc::new(Verifier { trusted, ahead: AtomicU64::new(0) });
     let theirs = Arc::clone(&verifier);
-    let events = cluster.watch("admin", &format!("{REGISTRATIONS}?watch=1"));
+    // A connection without bookmarks would fall silent, and be given up.
+    let events = cluster.watch("admin", &format!("{REGISTRATIONS}?watch=1&allowWatchBookmarks=true"));
     std::thread::spawn(move || {
         for event in events {
             let text =
