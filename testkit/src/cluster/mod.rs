@@ -131,7 +131,10 @@ impl Cluster {
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
         });
         let path = self.folder.path().join(format!("{user}.kubeconfig"));
-        std::fs::write(&path, config.to_string()).expect("a kubeconfig");
+        // Others may be reading it.
+        if !path.exists() {
+            std::fs::write(&path, config.to_string()).expect("a kubeconfig");
+        }
         path
     }
 

@@ -19,6 +19,7 @@ mod objects;
 pub mod pair;
 pub mod registration;
 pub mod secret;
+mod trust;
 
 use std::{
     collections::BTreeSet,
@@ -111,9 +112,9 @@ impl Keeper {
     /// # Errors
     /// When there is none to be found.
     pub async fn connect(place: &Place) -> anyhow::Result<Self> {
-        let client = connect::client().await?;
-        let secret = Object::secret(client.clone(), &place.namespace, &place.secret);
-        let registration = Object::webhook_configuration(client, &place.registration);
+        connect::configuration().await?;
+        let secret = Object::secret(&place.namespace, &place.secret);
+        let registration = Object::webhook_configuration(&place.registration);
         Ok(Self {
             secret: Kept::new(secret, "leave its data out of what is applied"),
             registration: Kept::new(

@@ -1,23 +1,24 @@
 //! One object of an API server: read, replaced, waited for.
 //!
-//! It is JSON all the way: a typed object would lose the fields that a later Kubernetes adds, and a Secret must not
-//! come into a log, which the client library's own parsing does to an answer that it can't read.
+//! It is JSON all the way: a typed object would lose the fields that a later Kubernetes adds.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
-use axum::http::{Method, Request, StatusCode, header};
-use futures_util::TryStreamExt;
+use axum::{
+    body::Bytes,
+    http::{Method, StatusCode, header},
+};
 use http_body_util::{BodyExt, Limited};
-use kube::{Client, client::Body, core::WatchEvent};
 use serde_json::Value;
 
+use super::connect::{self, Answer};
 use crate::certificates::seconds_since_1970;
 
 /// How long an answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long to wait for a change, at most, before the object is read again.
 pub const WATCH_TIME: Duration = Duration::from_secs(300);
-/// Longest answer, in bytes: an object has 1.5 MB at most, the limit of etcd.
+/// Longest answer, and longest event, in bytes: an object has 1.5 MB at most, the limit of etcd.
 const LONGEST: usize = 4 * 1024 * 1024;
 
 /// Why a request to the API server came to nothing.
@@ -39,6 +40,16 @@ pub enum ApiError {
     Failed(String),
 }
 
+impl ApiError {
+    fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Self::Failed(format!("{:#}", error.into()))
+    }
+
+    fn late() -> Self {
+        Self::Failed(format!("no answer within {} s", ANSWER_TIME.as_secs()))
+    }
+}
+
 /// An object as it is now, and when that was.
 #[derive(Debug, Clone)]
 pub struct Read {
@@ -51,37 +62,24 @@ pub struct Read {
 /// Where an object is.
 #[derive(Debug, Clone)]
 pub struct Object {
-    client: ClientBox,
     collection: String,
     name: String,
     what: String,
 }
 
-/// A client says nothing of itself.
-#[derive(Clone)]
-struct ClientBox(Client);
-
-impl std::fmt::Debug for ClientBox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Client")
-    }
-}
-
 impl Object {
     /// A Secret.
     #[must_use]
-    pub fn secret(client: Client, namespace: &str, name: &str) -> Self {
+    pub fn secret(namespace: &str, name: &str) -> Self {
         let collection = format!("/api/v1/namespaces/{namespace}/secrets");
-        let what = format!("Secret {namespace}/{name}");
-        Self { client: ClientBox(client), collection, name: name.to_owned(), what }
+        Self { collection, name: name.to_owned(), what: format!("Secret {namespace}/{name}") }
     }
 
     /// A MutatingWebhookConfiguration.
     #[must_use]
-    pub fn webhook_configuration(client: Client, name: &str) -> Self {
+    pub fn webhook_configuration(name: &str) -> Self {
         let collection = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations".to_owned();
-        let what = format!("MutatingWebhookConfiguration {name}");
-        Self { client: ClientBox(client), collection, name: name.to_owned(), what }
+        Self { collection, name: name.to_owned(), what: format!("MutatingWebhookConfiguration {name}") }
     }
 
     /// Kind and name, for a person.
@@ -95,7 +93,7 @@ impl Object {
     /// # Errors
     /// [`ApiError`], but for an object that is not there.
     pub async fn get(&self) -> Result<Read, ApiError> {
-        match self.ask(Method::GET, None).await {
+        match self.ask(Method::GET, Vec::new()).await {
             Ok((object, now)) => Ok(Read { object: Some(object), now }),
             Err(ApiError::Refused { status: 404, .. }) => {
                 Ok(Read { object: None, now: seconds_since_1970() })
@@ -109,93 +107,75 @@ impl Object {
     /// # Errors
     /// [`ApiError`]
     pub async fn replace(&self, object: &Value) -> Result<Value, ApiError> {
-        self.ask(Method::PUT, Some(object)).await.map(|(object, _)| object)
+        self.ask(Method::PUT, object.to_string().into_bytes()).await.map(|(object, _)| object)
     }
 
-    async fn ask(&self, method: Method, object: Option<&Value>) -> Result<(Value, i64), ApiError> {
-        let failed = |error: &dyn std::fmt::Display| ApiError::Failed(error.to_string());
-        let body = object.map(serde_json::to_vec).transpose().map_err(|error| failed(&error))?;
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("{}/{}", self.collection, self.name))
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(body.unwrap_or_default()))
-            .map_err(|error| failed(&error))?;
+    async fn ask(&self, method: Method, body: Vec<u8>) -> Result<(Value, i64), ApiError> {
+        let path = format!("{}/{}", self.collection, self.name);
         let answered = async {
-            let response = self.client.0.send(request).await.map_err(|error| failed(&causes(&error)))?;
-            let (parts, body) = response.into_parts();
-            let body = Limited::new(body, LONGEST).collect().await.map_err(|error| failed(&error))?;
-            Ok((parts, body.to_bytes()))
+            let response = connect::ask(method, &path, body).await.map_err(ApiError::failed)?;
+            let now = date(&response).unwrap_or_else(seconds_since_1970);
+            let body = accepted(response).await?;
+            let object = serde_json::from_slice(&body);
+            // Without the parser's words: it may quote a Secret.
+            let object = object.map_err(|_| ApiError::Failed("the answer is not JSON".to_owned()))?;
+            Ok((object, now))
         };
-        let late = || ApiError::Failed(format!("no answer within {} s", ANSWER_TIME.as_secs()));
-        let (parts, body) =
-            tokio::time::timeout(ANSWER_TIME, answered).await.unwrap_or_else(|_| Err(late()))?;
-        let object: Option<Value> = serde_json::from_slice(&body).ok();
-        if !parts.status.is_success() {
-            let message = object.as_ref().and_then(|status| status.get("message")).and_then(Value::as_str);
-            let message = message.map_or_else(|| format!("HTTP {}", parts.status), ToOwned::to_owned);
-            return Err(match parts.status {
-                StatusCode::CONFLICT => ApiError::Conflict,
-                status => ApiError::Refused { status: status.as_u16(), message },
-            });
-        }
-        let date = parts.headers.get(header::DATE).and_then(|date| date.to_str().ok());
-        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
-        let since = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
-        let now = since.and_then(|since| i64::try_from(since.as_secs()).ok());
-        let object = object.ok_or_else(|| ApiError::Failed("the answer is not JSON".to_owned()))?;
-        Ok((object, now.unwrap_or_else(seconds_since_1970)))
+        tokio::time::timeout(ANSWER_TIME, answered).await.unwrap_or_else(|_| Err(ApiError::late()))
     }
 
-    /// Waits until it is another one than that, or [`WATCH_TIME`] is over.
+    /// Waits until it is another one than that, or it is time to read it again, [`WATCH_TIME`] at most.
     ///
     /// # Errors
     /// [`ApiError`], when nothing can be said of changes.
     pub async fn changed(&self, from: Option<&Value>) -> Result<(), ApiError> {
-        let version = from.and_then(version).unwrap_or_default();
-        // Without a version the watch begins with what is there.
-        let seconds = WATCH_TIME.as_secs();
-        let uri = format!(
-            "{}?watch=1&fieldSelector=metadata.name%3D{}&timeoutSeconds={seconds}&resourceVersion={version}",
-            self.collection, self.name
+        // Without a version a watch begins with what is there.
+        let version = from.and_then(|object| object.get("metadata")?.get("resourceVersion")?.as_str());
+        let path = format!(
+            "{}?watch=1&fieldSelector=metadata.name%3D{}&timeoutSeconds={}&resourceVersion={}",
+            self.collection,
+            self.name,
+            WATCH_TIME.as_secs(),
+            version.unwrap_or_default()
         );
-        let failed = |error: &dyn std::fmt::Display| ApiError::Failed(error.to_string());
-        let request = Request::get(uri).body(Vec::new()).map_err(|error| failed(&error))?;
-        let changed = async {
-            let events = self.client.0.request_events::<Value>(request).await;
-            let mut events = pin!(events.map_err(|error| failed(&causes(&error)))?);
-            while let Some(event) = events.try_next().await.map_err(|error| failed(&causes(&error)))? {
-                match event {
-                    WatchEvent::Bookmark(_) => {}
-                    WatchEvent::Error(status) if status.code == 410 => return Ok(()),
-                    WatchEvent::Error(status) => return Err(ApiError::Failed(status.message.clone())),
-                    WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_) => return Ok(()),
-                }
-            }
-            Ok(())
-        };
-        // The API server ends it; this is for connections that hang.
-        tokio::time::timeout(WATCH_TIME + ANSWER_TIME, changed).await.unwrap_or(Ok(()))
-    }
-}
-
-/// The version of an object.
-fn version(object: &Value) -> Option<&str> {
-    object.get("metadata")?.get("resourceVersion")?.as_str()
-}
-
-/// An error with what caused it: the library's own text often says no more than that something failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
+        let begun = tokio::time::timeout(ANSWER_TIME, connect::ask(Method::GET, &path, Vec::new())).await;
+        let mut response = begun.map_err(|_| ApiError::late())?.map_err(ApiError::failed)?;
+        if !response.status().is_success() {
+            return accepted(response).await.map(drop);
         }
-        source = cause.source();
+        // The first event tells, whatever it is: there are no bookmarks, and an error means to read anew.
+        let event =
+            async { while response.body_mut().frame().await.is_some_and(|frame| is_empty(frame.ok())) {} };
+        let _ = tokio::time::timeout(WATCH_TIME, event).await;
+        Ok(())
     }
-    text
+}
+
+fn is_empty(frame: Option<hyper::body::Frame<Bytes>>) -> bool {
+    frame.is_some_and(|frame| frame.data_ref().is_none_or(Bytes::is_empty))
+}
+
+/// The body of a good answer.
+async fn accepted(response: Answer) -> Result<Bytes, ApiError> {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LONGEST).collect().await;
+    let body = body.map_err(|error| ApiError::Failed(error.to_string()))?.to_bytes();
+    if status.is_success() {
+        return Ok(body);
+    }
+    let said: Option<Value> = serde_json::from_slice(&body).ok();
+    let message = said.as_ref().and_then(|status| status.get("message")).and_then(Value::as_str);
+    Err(match status {
+        StatusCode::CONFLICT => ApiError::Conflict,
+        status => ApiError::Refused {
+            status: status.as_u16(),
+            message: message.map_or_else(|| format!("HTTP {status}"), ToOwned::to_owned),
+        },
+    })
+}
+
+/// When an answer was given, by the clock of who gave it.
+fn date(response: &Answer) -> Option<i64> {
+    let date = httpdate::parse_http_date(response.headers().get(header::DATE)?.to_str().ok()?).ok()?;
+    i64::try_from(date.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs()).ok()
 }
