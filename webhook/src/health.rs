@@ -46,9 +46,10 @@ impl Subject for Health {
             false => Check::failed("serving", "starting or shutting down"),
         };
         let (identity, problem) = self.certificates.describe();
-        let certificate = match problem {
-            None => Check::ok("certificate", identity.to_string()),
-            Some(problem) => Check::note("certificate", format!("{identity}; {problem}")),
+        let certificate = match (identity, problem) {
+            (Some(identity), None) => Check::ok("certificate", identity.to_string()),
+            (Some(identity), Some(problem)) => Check::note("certificate", format!("{identity}; {problem}")),
+            (None, problem) => Check::failed("certificate", none_yet(problem)),
         };
         vec![serving, certificate]
     }
@@ -59,8 +60,12 @@ impl Subject for Health {
 
     fn status(&self) -> Vec<(&'static str, String)> {
         let (identity, _) = self.certificates.describe();
-        vec![("Certificate", identity.to_string())]
+        vec![("Certificate", identity.map_or_else(|| none_yet(None), |identity| identity.to_string()))]
     }
+}
+
+fn none_yet(problem: Option<String>) -> String {
+    problem.map_or_else(|| "none yet".to_owned(), |problem| format!("none yet: {problem}"))
 }
 
 /// The paths of the health port.

@@ -50,8 +50,14 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
-    let signals = Signals::install()?;
-    let server = Server::build(config).await?;
+    let mut signals = Signals::install()?;
+    let server = tokio::select! {
+        server = Server::build(config) => server?,
+        signal = signals.next() => {
+            tracing::info!(signal, "ending before it served");
+            return Ok(());
+        }
+    };
     if let Some(authority) = server.authority() {
         // Nobody may be reading it.
         let _ = std::io::stdout().write_all(authority.introduction().as_bytes());

@@ -11,7 +11,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// What a server shows and asks for, as PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Material {
     /// The server's certificate, and those that lead to its CA.
     pub certificate: Vec<u8>,
@@ -19,6 +19,13 @@ pub struct Material {
     pub key: Vec<u8>,
     /// The CAs whose certificates clients must show; without, clients need none.
     pub client_ca: Option<Vec<u8>>,
+}
+
+/// A key never comes into a log.
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Material").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
 }
 
 /// Why PEM files make no TLS configuration.

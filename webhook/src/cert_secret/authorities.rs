@@ -15,7 +15,7 @@ use super::pair::Pair;
 
 /// CAs kept beside those that are needed. Each renewal adds one and each expiry takes one away, so there are two or
 /// three; more mean that something makes certificates again and again, and the oldest go.
-pub const MOST: usize = 8;
+const MOST: usize = 8;
 
 /// A certificate, ordered by when it begins to be valid, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -87,11 +87,27 @@ impl Authorities {
         Self(self.0.iter().filter(|authority| authority.ends >= now).cloned().collect())
     }
 
-    /// All of these, and the newest [`MOST`] of `others` that are not among them.
+    /// All of these and of others.
     #[must_use]
     pub fn with(&self, others: &Self) -> Self {
-        let more = others.0.difference(&self.0).take(MOST);
-        Self(self.0.iter().chain(more).cloned().collect())
+        Self(self.0.union(&others.0).cloned().collect())
+    }
+
+    /// Those that are needed, and the newest few of the rest.
+    #[must_use]
+    pub fn limited(&self, needed: &Self) -> Self {
+        let rest = self.0.difference(&needed.0).take(MOST).cloned();
+        Self(self.0.intersection(&needed.0).cloned().chain(rest).collect())
+    }
+
+    /// Those by which a certificate is accepted, under a name of its own.
+    #[must_use]
+    pub fn of(&self, pair: &Pair, now: i64) -> Self {
+        let Some(name) = pair.names().pop_first() else { return Self::default() };
+        let alone = |authority: &&Authority| {
+            Self([(*authority).clone()].into()).accept(pair, &[name.clone()].into(), now).is_ok()
+        };
+        Self(self.0.iter().filter(alone).cloned().collect())
     }
 
     /// Whether who trusts these accepts a server that shows that certificate, under each of the names, at a point in

@@ -10,6 +10,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
+    authorities::Authorities,
+    clock::Clocks,
     pair::{Known, Pair},
     secret::Stored,
 };
@@ -26,8 +28,8 @@ pub struct Seen<'a> {
     pub shown: Option<&'a Known>,
     /// The names that a certificate must be for.
     pub names: &'a BTreeSet<String>,
-    /// By the API server's clock, in seconds since 1970.
-    pub now: i64,
+    /// The time.
+    pub now: Clocks,
 }
 
 /// What has to happen to the Secret.
@@ -37,8 +39,8 @@ pub enum Verdict {
     Keep,
     /// It has to hold this, for that reason.
     Store(Stored, &'static str),
-    /// A new certificate has to be made, for that reason; [`Seen::with`] says what to store then.
-    Make(String),
+    /// A certificate has to be made for these names; [`Seen::with`] says what to store then.
+    Make(BTreeSet<String>, String),
 }
 
 impl Seen<'_> {
@@ -47,7 +49,7 @@ impl Seen<'_> {
     pub fn verdict(&self) -> Verdict {
         let due = match &self.stored.newest {
             None => Some("there is none in the Secret".to_owned()),
-            Some(newest) => self.due(newest, self.stored),
+            Some(newest) => self.due(newest, &self.stored.authorities),
         };
         let Some(reason) = due else {
             let tidy = self.tidy();
@@ -56,73 +58,110 @@ impl Seen<'_> {
             } else if tidy.authorities.contain(&self.stored.authorities) {
                 Verdict::Store(tidy, "a replica shows a certificate whose CA it lacked")
             } else {
-                Verdict::Store(tidy, "a CA has expired")
+                Verdict::Store(tidy, "a CA has expired, or is one too many")
             };
         };
         // Somebody emptied the Secret, or broke it. What works need not be replaced for that.
         if let Some(shown) = self.shown.filter(|shown| self.stored.newest.as_ref() != Some(&shown.pair)) {
             let stored = Stored { newest: Some(shown.pair.clone()), ..self.tidy() };
-            if self.due(&shown.pair, &stored).is_none() {
+            if self.due(&shown.pair, &stored.authorities).is_none() {
                 return Verdict::Store(stored, "it did not hold the certificate in use, which is good");
             }
         }
-        Verdict::Make(reason)
+        Verdict::Make(self.names_to_make(), reason)
+    }
+
+    /// Those that are wanted, and those of a certificate that is still good: where two registrations share a Secret,
+    /// each replica would else make what the others find wanting.
+    fn names_to_make(&self) -> BTreeSet<String> {
+        let good = |pair: &&Pair| !self.is_old(pair) && !self.of(&self.stored.authorities, pair).is_empty();
+        let there = self.stored.newest.as_ref().filter(good).map(Pair::names).unwrap_or_default();
+        self.names | &there
+    }
+
+    fn is_old(&self, pair: &Pair) -> bool {
+        pair.identity().is_none_or(|identity| self.now.earlier() >= identity.renewal())
     }
 
     /// Why a certificate of the Secret has to be replaced by a new one; none if it need not be.
-    fn due(&self, newest: &Pair, stored: &Stored) -> Option<String> {
-        let Some(identity) = newest.identity() else {
+    fn due(&self, newest: &Pair, authorities: &Authorities) -> Option<String> {
+        if newest.identity().is_none() {
             return Some("the one in the Secret is damaged, or has another's key".to_owned());
-        };
-        if let Err(why) = stored.authorities.accept(newest, self.names, self.now) {
+        }
+        if let Err(why) = self.accept(authorities, newest, self.names) {
             return Some(format!("no API server would accept the one in the Secret: {why}"));
         }
-        (self.now >= identity.renewal()).then(|| "two thirds of its life are over".to_owned())
+        self.is_old(newest).then(|| "two thirds of its life are over".to_owned())
     }
 
-    /// The Secret without what has expired, and with the CAs of what this replica shows.
+    /// Whether a certificate is accepted by either clock.
+    fn accept(&self, authorities: &Authorities, pair: &Pair, names: &BTreeSet<String>) -> Result<(), String> {
+        let accepted = authorities.accept(pair, names, self.now.server);
+        accepted.or_else(|why| authorities.accept(pair, names, self.now.own).map_err(|_| why))
+    }
+
+    /// The CAs of a certificate, of those in question.
+    fn of(&self, authorities: &Authorities, pair: &Pair) -> Authorities {
+        authorities.of(pair, self.now.server).with(&authorities.of(pair, self.now.own))
+    }
+
+    /// The Secret with the CAs of what this replica shows, and without what has expired or is too much.
     fn tidy(&self) -> Stored {
         let mut authorities = self.stored.authorities.clone();
         if let Some(shown) = self.shown
-            && authorities.accept(&shown.pair, self.names, self.now).is_err()
+            && self.of(&authorities, &shown.pair).is_empty()
         {
             authorities = authorities.with(&shown.authorities);
         }
-        let authorities = authorities.unexpired(self.now);
-        let good = |pair: &Pair| authorities.accept(pair, self.names, self.now).is_ok();
-        let previous = self.stored.previous.clone().filter(good);
-        Stored { newest: self.stored.newest.clone(), previous, authorities }
+        let authorities = authorities.unexpired(self.now.earlier());
+        let stored = Stored { authorities, ..self.stored.clone() };
+        let previous = stored
+            .previous
+            .clone()
+            .filter(|pair| Seen { stored: &stored, ..*self }.is_accepted_somewhere(pair));
+        let shown = self.shown.map(|shown| &shown.pair);
+        let pairs = [stored.newest.as_ref(), previous.as_ref(), shown];
+        let needed = pairs.into_iter().flatten().map(|pair| self.of(&stored.authorities, pair));
+        let needed = needed.fold(Authorities::default(), |all, some| all.with(&some));
+        Stored { authorities: stored.authorities.limited(&needed), previous, newest: stored.newest }
     }
 
-    /// What the Secret has to hold once a new certificate was made. Of the others, the newest that is still good
+    /// What the Secret has to hold once a new certificate was made. Of the others, the newest that is still of use
     /// becomes the previous one.
     #[must_use]
     pub fn with(&self, made: Known) -> Stored {
         let tidy = self.tidy();
-        let authorities = made.authorities.with(&tidy.authorities);
-        let candidates = [tidy.newest, self.shown.map(|shown| shown.pair.clone()), tidy.previous];
-        let previous = candidates
-            .into_iter()
-            .flatten()
-            .find(|pair| pair.identity().is_some() && authorities.accept(pair, self.names, self.now).is_ok());
-        Stored { newest: Some(made.pair), previous, authorities }
+        let seen = Seen { stored: &tidy, ..*self };
+        let candidates = [&tidy.newest, &self.shown.map(|shown| shown.pair.clone()), &tidy.previous];
+        let previous =
+            candidates.into_iter().flatten().find(|pair| seen.is_accepted_somewhere(pair)).cloned();
+        Stored { newest: Some(made.pair), previous, authorities: made.authorities.with(&tidy.authorities) }
     }
 
-    /// Whether API servers accept it, once they know of the CAs in the Secret.
+    /// Whether API servers accept it under all names, once they know of the CAs in the Secret.
     fn is_good(&self, pair: &Pair) -> bool {
-        pair.identity().is_some() && self.stored.authorities.accept(pair, self.names, self.now).is_ok()
+        pair.identity().is_some() && self.accept(&self.stored.authorities, pair, self.names).is_ok()
+    }
+
+    /// Whether they do so under one at least.
+    #[must_use]
+    pub fn is_accepted_somewhere(&self, pair: &Pair) -> bool {
+        let accepted =
+            |name: &String| self.accept(&self.stored.authorities, pair, &[name.clone()].into()).is_ok();
+        pair.identity().is_some() && self.names.iter().any(accepted)
     }
 
     /// Which certificate of the Secret to show from now on, if it is another one. `trusted_for` is how long every
-    /// `caBundle` has been seen to be as it should. One that nobody accepts is never shown.
+    /// `caBundle` has been seen to be as it should. One that nobody accepts is never shown, and one that somebody
+    /// accepts not given up before its time.
     #[must_use]
     pub fn show(&self, trusted_for: Option<Duration>) -> Option<&Pair> {
         let newest = self.stored.newest.as_ref().filter(|newest| self.is_good(newest));
-        let previous = self.stored.previous.as_ref().filter(|previous| self.is_good(previous));
+        let previous = self.stored.previous.as_ref().filter(|previous| self.is_accepted_somewhere(previous));
         let settled = trusted_for.is_some_and(|time| time >= SETTLE);
         match self.shown.map(|shown| &shown.pair) {
             Some(shown) if newest == Some(shown) => None,
-            Some(shown) if self.is_good(shown) => newest.filter(|_| settled),
+            Some(shown) if self.is_accepted_somewhere(shown) => newest.filter(|_| settled),
             None if !settled => previous.or(newest),
             _ => newest.or(previous),
         }
@@ -132,17 +171,21 @@ impl Seen<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cert_secret::{authorities::Authorities, pair::make};
+    use crate::cert_secret::pair::make;
 
-    const NOW: i64 = 1_800_000_000;
     const DAY: i64 = 86_400;
+    const NOW: Clocks = Clocks { server: 1_800_000_000, own: 1_800_000_000 };
+
+    fn days_later(days: i64) -> Clocks {
+        Clocks { server: NOW.server + days * DAY, own: NOW.own + days * DAY }
+    }
 
     fn names() -> BTreeSet<String> {
         ["hook.ns.svc".to_owned()].into()
     }
 
     fn made(days_ago: i64) -> Known {
-        make(&names(), NOW - days_ago * DAY).unwrap()
+        make(&names(), days_later(-days_ago)).unwrap()
     }
 
     fn stored(newest: &Known, previous: Option<&Known>) -> Stored {
@@ -164,7 +207,7 @@ mod tests {
         assert_eq!(verdict(&stored(&new, None), None), Verdict::Keep);
         assert_eq!(verdict(&stored(&new, Some(&old)), Some(&old)), Verdict::Keep);
         assert_eq!(verdict(&stored(&old, None), Some(&old)), Verdict::Keep);
-        let Verdict::Make(why) = verdict(&stored(&made(61), None), None) else { panic!("not renewed") };
+        let Verdict::Make(_, why) = verdict(&stored(&made(61), None), None) else { panic!("not renewed") };
         assert_eq!(why, "two thirds of its life are over");
     }
 
@@ -183,18 +226,18 @@ mod tests {
             (pair(certificate, key), &other.authorities, "no API server would accept"),
         ] {
             let stored = Stored { newest, previous: None, authorities: authorities.clone() };
-            let Verdict::Make(why) = verdict(&stored, None) else { panic!("kept: {reason}") };
+            let Verdict::Make(_, why) = verdict(&stored, None) else { panic!("kept: {reason}") };
             assert!(why.contains(reason), "{why}");
         }
         for (age, reason) in [(91, "expired"), (-2, "not valid yet")] {
-            let Verdict::Make(why) = verdict(&stored(&made(age), None), None) else {
+            let Verdict::Make(_, why) = verdict(&stored(&made(age), None), None) else {
                 panic!("kept: {reason}")
             };
             assert!(why.contains(reason), "{why}");
         }
         let elsewhere = ["hook.elsewhere.svc".to_owned(), "hook.ns.svc".to_owned()].into();
         let seen = Seen { stored: &stored(&good, None), shown: None, names: &elsewhere, now: NOW };
-        let Verdict::Make(why) = seen.verdict() else { panic!("kept") };
+        let Verdict::Make(_, why) = seen.verdict() else { panic!("kept") };
         assert!(why.contains("under the name hook.elsewhere.svc"), "{why}");
     }
 
@@ -205,7 +248,7 @@ mod tests {
             panic!("not put back")
         };
         assert_eq!(back, stored(&shown, None));
-        assert!(matches!(verdict(&Stored::default(), Some(&old)), Verdict::Make(_)), "it is due");
+        assert!(matches!(verdict(&Stored::default(), Some(&old)), Verdict::Make(..)), "it is due");
     }
 
     #[test]
@@ -226,9 +269,9 @@ mod tests {
         let after = seen.with(new.clone());
         assert_eq!(after, stored(&new, Some(&old)));
         assert_eq!(verdict(&after, Some(&old)), Verdict::Keep);
-        let later = Seen { stored: &after, shown: Some(&new), names: &names(), now: NOW + 30 * DAY };
+        let later = Seen { stored: &after, shown: Some(&new), names: &names(), now: days_later(30) };
         let Verdict::Store(tidy, why) = later.verdict() else { panic!("kept") };
-        assert_eq!((tidy, why), (stored(&new, None), "a CA has expired"));
+        assert_eq!((tidy, why), (stored(&new, None), "a CA has expired, or is one too many"));
     }
 
     #[test]
@@ -264,5 +307,72 @@ mod tests {
             let seen = Seen { stored, shown, names: &names(), now: NOW };
             assert_eq!(seen.show(trusted_for), expected, "{trusted_for:?}");
         }
+    }
+
+    #[test]
+    fn one_that_works_under_a_name_stays_until_the_other_is_trusted() {
+        let (old, names) = (made(1), ["hook.ns.svc".to_owned(), "localhost".to_owned()].into());
+        let before = stored(&old, None);
+        let seen = Seen { stored: &before, shown: Some(&old), names: &names, now: NOW };
+        let Verdict::Make(made_for, _) = seen.verdict() else { panic!("kept") };
+        assert_eq!(made_for, names);
+        let new = make(&made_for, NOW).unwrap();
+        let after = seen.with(new.clone());
+        assert_eq!(after, stored(&new, Some(&old)));
+        for (shown, trusted_for, expected) in [
+            (Some(&old), None, None),
+            (Some(&old), Some(SETTLE), Some(&new.pair)),
+            (None, None, Some(&old.pair)),
+        ] {
+            let seen = Seen { stored: &after, shown, names: &names, now: NOW };
+            assert_eq!(seen.show(trusted_for), expected);
+        }
+    }
+
+    #[test]
+    fn replicas_of_two_registrations_agree() {
+        let (one, other) = (["one.ns.svc".to_owned()].into(), ["other.ns.svc".to_owned()].into());
+        let mut now_stored = Stored::default();
+        for (round, names) in [&one, &other, &one, &other].into_iter().enumerate() {
+            let seen = Seen { stored: &now_stored, shown: None, names, now: NOW };
+            match seen.verdict() {
+                Verdict::Make(names, _) => now_stored = seen.with(make(&names, NOW).unwrap()),
+                verdict => assert!(round > 1 && verdict == Verdict::Keep, "{round} {verdict:?}"),
+            }
+        }
+        assert_eq!(now_stored.newest.unwrap().names(), &one | &other);
+    }
+
+    #[test]
+    fn a_wrong_clock_takes_nothing_away() {
+        let (good, old) = (made(0), made(31));
+        let both = stored(&good, Some(&old));
+        for days in [-1000, -61, 61, 1000] {
+            for now in [
+                Clocks { server: NOW.server + days * DAY, own: NOW.own },
+                Clocks { server: NOW.server, own: NOW.own + days * DAY },
+            ] {
+                let seen = Seen { stored: &both, shown: Some(&good), names: &names(), now };
+                assert_eq!(seen.verdict(), Verdict::Keep, "{days}");
+                assert_eq!(seen.show(Some(SETTLE)), None, "{days}");
+            }
+        }
+        assert!(make(&names(), Clocks { server: 253_402_300_799, own: NOW.own }).is_err(), "no panic");
+    }
+
+    #[test]
+    fn what_is_needed_stays_however_many_are_made() {
+        let shown = made(80);
+        let mut many = stored(&shown, None);
+        for days in (0..20).rev() {
+            many.authorities = many.authorities.with(&made(days).authorities);
+        }
+        many.newest = Some(made(0).pair);
+        many.authorities = many.authorities.with(&made(0).authorities);
+        let seen = Seen { stored: &many, shown: Some(&shown), names: &names(), now: NOW };
+        let after = seen.with(made(0));
+        assert!(after.authorities.len() <= 11, "{}", after.authorities.len());
+        assert!(!after.authorities.of(&shown.pair, NOW.own).is_empty());
+        assert_eq!(after.previous, Some(shown.pair.clone()));
     }
 }

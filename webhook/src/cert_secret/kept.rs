@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::objects::{ApiError, Object, WATCH_TIME};
 
+/// The time between two looks where the API server does not tell of changes.
+const POLL_TIME: Duration = Duration::from_secs(10);
+
 /// An object, and the fight over it.
 #[derive(Debug)]
 pub struct Kept {
@@ -50,6 +53,15 @@ impl Kept {
         }
     }
 
+    /// Waits until it has another version than that; without one, until it is there. Where nothing can be said of
+    /// changes, for a while.
+    pub async fn changed(&self, version: Option<&str>) {
+        if let Err(error) = self.object.changed(version).await {
+            tracing::debug!(object = self.object.what(), %error, "no word of changes");
+            tokio::time::sleep(POLL_TIME).await;
+        }
+    }
+
     /// Says when a fight begins and ends. What is wrong for as long as it lasts.
     pub fn fight(&mut self) -> Option<String> {
         let what = self.object.what();
@@ -68,7 +80,7 @@ impl Kept {
     pub fn cannot(&self, verb: &str, error: &ApiError) -> String {
         let what = self.object.what();
         match error {
-            ApiError::Refused { status: 401 | 403, .. } => {
+            ApiError::Refused { status: 403, .. } => {
                 format!(
                     "cannot {verb} {what}: {error}; the permissions that it takes are in deploy/webhook.yaml"
                 )

@@ -8,10 +8,10 @@
 //!    not changed since, so that no replica puts back an older state than another one has written.
 //! 3. Which certificate to show is each replica's own decision.
 //!
-//! Time is told by the API server's clock, which is the one that certificates are measured by. No failure in here
-//! keeps anybody waiting: the certificate in use stays in use.
+//! No failure in here keeps anybody waiting: the certificate in use stays in use.
 
 pub mod authorities;
+pub mod clock;
 mod connect;
 pub mod decide;
 mod kept;
@@ -30,22 +30,19 @@ use common::backoff::Backoff;
 use serde_json::Value;
 
 use self::{
+    clock::Clocks,
     decide::{SETTLE, Seen, Verdict},
     kept::{Kept, NotPut},
-    objects::{Object, WATCH_TIME},
+    objects::{Object, Read, WATCH_TIME, version},
     pair::{Known, Pair},
     secret::Stored,
 };
-use crate::{certificates::Certificates, handler::PATH, metrics::Metrics, tls::Material};
+use crate::{certificates::Certificates, handler::PATH, metrics::Metrics};
 
-/// How long the first certificate may take.
-const START_TIME: Duration = Duration::from_secs(20);
 /// The longest wait after a failure.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// The time between two looks where the API server does not tell of changes.
-const POLL_TIME: Duration = Duration::from_secs(30);
-/// The wait of who was overtaken by another replica.
-const OVERTAKEN_WAIT: Duration = Duration::from_millis(100);
+/// The shortest time between two looks, whatever happens.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 /// `--cert-secret` and `--webhook-configuration`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +66,8 @@ pub struct Keeper {
     shown: Option<Known>,
     /// Since when each `caBundle` has been seen to be right for that newest certificate.
     trusted: Option<(Pair, Instant)>,
+    /// Our own clock, in seconds since 1970.
+    clock: fn() -> i64,
 }
 
 /// What a look has come to.
@@ -80,28 +79,30 @@ struct Looked {
     again: Duration,
     /// What is not as it should be.
     problems: Vec<String>,
-    /// The objects as they are now.
-    secret: Option<Value>,
-    registration: Option<Value>,
+    /// Another replica was quicker.
+    overtaken: bool,
+    /// The objects' versions, to wait for others; without one for the Secret there is nothing to wait for.
+    secret: Option<String>,
+    registration: Watched,
+}
+
+/// What to wait for at the registration.
+#[derive(Debug)]
+enum Watched {
+    /// For nothing: it can't be read.
+    Not,
+    /// For its coming.
+    Missing,
+    /// For another version.
+    Version(Option<String>),
 }
 
 impl Looked {
-    fn failed(problem: String, again: Duration) -> Self {
-        Self { problems: vec![problem], again, ..Self::new() }
-    }
-
-    fn new() -> Self {
-        Self { show: None, again: WATCH_TIME, problems: Vec::new(), secret: None, registration: None }
-    }
-
     fn not_put(&mut self, why: NotPut) {
         match why {
             NotPut::Held(time) => self.again = self.again.min(time),
-            NotPut::Overtaken => self.again = OVERTAKEN_WAIT,
-            NotPut::Failed(problem) => {
-                self.again = self.again.min(LONGEST_WAIT);
-                self.problems.push(problem);
-            }
+            NotPut::Overtaken => self.overtaken = true,
+            NotPut::Failed(problem) => self.problems.push(problem),
         }
     }
 }
@@ -111,7 +112,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When there is none to be found.
-    pub async fn connect(place: &Place) -> anyhow::Result<Self> {
+    pub async fn connect(place: &Place, clock: fn() -> i64) -> anyhow::Result<Self> {
         connect::configuration().await?;
         let secret = Object::secret(&place.namespace, &place.secret);
         let registration = Object::webhook_configuration(&place.registration);
@@ -119,39 +120,14 @@ impl Keeper {
             secret: Kept::new(secret, "leave its data out of what is applied"),
             registration: Kept::new(
                 registration,
-                "have caBundle left out of what is applied (Argo CD: ignoreDifferences with jqPathExpressions \
-                 .webhooks[].clientConfig.caBundle)",
+                "have caBundle left out of what is applied: docs/webhook.md says how",
             ),
             registered: true,
             names: [format!("apiserver-proxy-pod-webhook.{}.svc", place.namespace)].into(),
             shown: None,
             trusted: None,
+            clock,
         })
-    }
-
-    /// Looks until there is a certificate.
-    ///
-    /// # Errors
-    /// What was in the way for too long.
-    pub async fn first(&mut self) -> anyhow::Result<Material> {
-        let mut backoff = Backoff::new(LONGEST_WAIT);
-        let deadline = Instant::now() + START_TIME;
-        loop {
-            let looked = self.look().await;
-            if let Some(known) = looked.show {
-                let material = known.pair.material();
-                self.shown = Some(known);
-                return Ok(material);
-            }
-            let (wait, problem) = (backoff.failed(), looked.problems.join("; "));
-            if Instant::now() + wait > deadline {
-                anyhow::bail!("no certificate after {} s (--cert-secret): {problem}", START_TIME.as_secs());
-            }
-            if !problem.is_empty() {
-                tracing::warn!(problem, "no certificate yet, trying again");
-            }
-            tokio::time::sleep(wait).await;
-        }
     }
 
     /// Keeps everything right for as long as it is polled.
@@ -176,105 +152,132 @@ impl Keeper {
             }
             failing = failed;
             certificates.tell(problem);
-            match &looked.secret {
-                Some(_) => {
-                    backoff.succeeded();
-                    self.wait(&looked).await;
-                }
-                None => tokio::time::sleep(backoff.failed()).await,
+            let pause = if failed || looked.overtaken {
+                backoff.failed()
+            } else {
+                backoff.succeeded();
+                SHORTEST_WAIT
+            };
+            tokio::time::sleep(pause).await;
+            if !looked.overtaken {
+                self.wait(&looked).await;
             }
         }
     }
 
     /// Waits until something has changed, or it is time.
     async fn wait(&self, looked: &Looked) {
-        let changed = async {
-            let told = tokio::select! {
-                told = self.secret.object.changed(looked.secret.as_ref()) => told,
-                told = self.registration.object.changed(looked.registration.as_ref()) => told,
-            };
-            if let Err(error) = told {
-                tracing::debug!(%error, "no word of changes; looking now and then");
-                tokio::time::sleep(POLL_TIME).await;
+        let Some(secret) = &looked.secret else { return };
+        let registration = async {
+            match &looked.registration {
+                Watched::Not => std::future::pending().await,
+                Watched::Missing => self.registration.changed(None).await,
+                Watched::Version(version) => self.registration.changed(version.as_deref()).await,
             }
         };
-        let _ = tokio::time::timeout(looked.again, changed).await;
+        let changed = async {
+            tokio::select! {
+                () = self.secret.changed(Some(secret)) => {}
+                () = registration => {}
+            }
+        };
+        let again = if looked.problems.is_empty() { looked.again } else { looked.again.min(LONGEST_WAIT) };
+        let _ = tokio::time::timeout(again, changed).await;
     }
 
     /// Looks once, and mends what it can.
     async fn look(&mut self) -> Looked {
+        let mut looked = Looked {
+            show: None,
+            again: WATCH_TIME,
+            problems: Vec::new(),
+            overtaken: false,
+            secret: None,
+            registration: Watched::Missing,
+        };
         // In this order: see the module.
-        let registration = self.registration.object.get().await;
-        let (mut secret, now) = match self.secret.object.get().await {
-            Ok(read) => match read.object {
-                Some(secret) => (secret, read.now),
-                None => return Looked::failed(self.no_secret(), LONGEST_WAIT),
-            },
-            Err(error) => return Looked::failed(self.secret.cannot("read", &error), LONGEST_WAIT),
+        let registration = self.registration.object.get().await.unwrap_or_else(|error| {
+            looked.problems.push(self.registration.cannot("read", &error));
+            looked.registration = Watched::Not;
+            Read { object: None, date: None }
+        });
+        let secret = match self.secret.object.get().await {
+            Ok(Read { object: Some(secret), date }) => Ok((secret, date)),
+            Ok(Read { object: None, .. }) => Err(self.no_secret()),
+            Err(error) => Err(self.secret.cannot("read", &error)),
         };
-        let mut looked = Looked::new();
-        let registration = match registration {
-            Ok(read) => read.object,
-            Err(error) => {
-                looked.problems.push(self.registration.cannot("read", &error));
-                None
+        let own = (self.clock)();
+        let clocks = |date: Option<i64>| Clocks { server: date.unwrap_or(own), own };
+        let (stored, now) = match secret {
+            Ok((secret, date)) => {
+                let now = clocks(date);
+                (self.keep_secret(secret, registration.object.as_ref(), now, &mut looked).await, now)
+            }
+            Err(problem) => {
+                looked.problems.push(problem);
+                // What is in use has to be trusted all the same.
+                let stored = self.shown.as_ref().map(|Known { pair, authorities }| Stored {
+                    newest: Some(pair.clone()),
+                    previous: None,
+                    authorities: authorities.clone(),
+                });
+                (stored.unwrap_or_default(), clocks(registration.date))
             }
         };
-        let mut stored = Stored::read(&secret);
-        self.learn_names(registration.as_ref(), &stored);
-
-        match self.wanted(&stored, now) {
-            Ok(None) => {}
-            Ok(Some(wanted)) => {
-                wanted.write(&mut secret);
-                match self.secret.put(&secret).await {
-                    Ok(written) => (secret, stored) = (written, wanted),
-                    Err(why) => {
-                        looked.not_put(why);
-                        // As it was: what is not stored is not trusted by anybody.
-                        stored.write(&mut secret);
-                    }
-                }
-            }
-            Err(problem) => looked.problems.push(problem),
+        match registration.object {
+            Some(object) => self.keep_registration(object, &stored, now, &mut looked).await,
+            None => self.trusted = None,
         }
-        looked.registration = match registration {
-            Some(registration) => Some(self.keep_registration(registration, &stored, now, &mut looked).await),
-            None => {
-                self.trusted = None;
-                None
-            }
-        };
-        looked.secret = Some(secret);
         self.choose(&stored, now, &mut looked);
         looked.problems.extend(self.secret.fight());
         looked.problems.extend(self.registration.fight());
         looked
     }
 
-    /// What the Secret has to hold, if that is not what it holds.
-    fn wanted(&self, stored: &Stored, now: i64) -> Result<Option<Stored>, String> {
-        let seen = Seen { stored, shown: self.shown.as_ref(), names: &self.names, now };
+    /// Mends the Secret. Returns what it holds then.
+    async fn keep_secret(
+        &mut self,
+        mut secret: Value,
+        registration: Option<&Value>,
+        now: Clocks,
+        looked: &mut Looked,
+    ) -> Stored {
+        let stored = Stored::read(&secret);
+        looked.secret = version(&secret);
+        self.learn_names(registration, &stored);
+        let seen = Seen { stored: &stored, shown: self.shown.as_ref(), names: &self.names, now };
         let (wanted, reason) = match seen.verdict() {
-            Verdict::Keep => return Ok(None),
+            Verdict::Keep => return stored,
             Verdict::Store(wanted, reason) => (wanted, reason.to_owned()),
-            Verdict::Make(reason) => (seen.with(pair::make(&self.names, now)?), reason),
+            Verdict::Make(names, reason) => match pair::make(&names, now) {
+                Ok(made) => (seen.with(made), reason),
+                Err(problem) => {
+                    looked.problems.push(problem);
+                    return stored;
+                }
+            },
         };
-        let names = self.names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-        tracing::info!(secret = self.secret.object.what(), names, reason, "writing the certificate's Secret");
-        Ok(Some(wanted))
+        wanted.write(&mut secret);
+        match self.secret.put(&secret).await {
+            Ok(written) => {
+                let names = self.names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                tracing::info!(secret = self.secret.object.what(), names, reason, "certificate stored");
+                looked.secret = version(&written);
+                wanted
+            }
+            Err(why) => {
+                looked.not_put(why);
+                // What is not stored is not trusted by anybody.
+                stored
+            }
+        }
     }
 
-    /// Mends each `caBundle`, and notes since when they are right. Returns what the registration is now.
-    async fn keep_registration(
-        &mut self,
-        mut object: Value,
-        stored: &Stored,
-        now: i64,
-        looked: &mut Looked,
-    ) -> Value {
+    /// Mends each `caBundle`, and notes since when they are right.
+    async fn keep_registration(&mut self, object: Value, stored: &Stored, now: Clocks, looked: &mut Looked) {
         let mut right = true;
-        if let Some(corrected) = registration::corrected(&object, &stored.authorities, now) {
+        looked.registration = Watched::Version(version(&object));
+        if let Some(corrected) = registration::corrected(&object, &stored.authorities, now.earlier()) {
             match self.registration.put(&corrected).await {
                 Ok(written) => {
                     let authorities = stored.authorities.len();
@@ -283,7 +286,7 @@ impl Keeper {
                         authorities,
                         "caBundle set"
                     );
-                    object = written;
+                    looked.registration = Watched::Version(version(&written));
                 }
                 Err(why) => {
                     looked.not_put(why);
@@ -296,20 +299,23 @@ impl Keeper {
             (_, Some(newest)) if right => Some((newest.clone(), Instant::now())),
             _ => None,
         };
-        object
     }
 
     /// Which certificate to show, and when to ask again.
-    fn choose(&self, stored: &Stored, now: i64, looked: &mut Looked) {
+    fn choose(&self, stored: &Stored, now: Clocks, looked: &mut Looked) {
         let trusted_for = self.trusted.as_ref().map(|(_, since)| since.elapsed());
         let seen = Seen { stored, shown: self.shown.as_ref(), names: &self.names, now };
         let known = |pair: &Pair| Known { pair: pair.clone(), authorities: stored.authorities.clone() };
         looked.show = seen.show(trusted_for).map(known);
         let showing = looked.show.as_ref().or(self.shown.as_ref()).map(|known| &known.pair);
         if showing != stored.newest.as_ref()
-            && let Some(time) = trusted_for
+            && let Some(time) = trusted_for.filter(|time| *time < SETTLE)
         {
-            looked.again = looked.again.min(SETTLE.saturating_sub(time).max(OVERTAKEN_WAIT));
+            looked.again = looked.again.min(SETTLE - time);
+        }
+        if let Some(pair) = showing.filter(|pair| !seen.is_accepted_somewhere(pair)) {
+            let identity = pair.identity().map(|identity| identity.to_string()).unwrap_or_default();
+            looked.problems.push(format!("no API server accepts the one in use: {identity}"));
         }
     }
 

@@ -9,10 +9,10 @@ use axum::{
     http::{Method, StatusCode, header},
 };
 use http_body_util::{BodyExt, Limited};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::connect::{self, Answer};
-use crate::certificates::seconds_since_1970;
 
 /// How long an answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -50,13 +50,12 @@ impl ApiError {
     }
 }
 
-/// An object as it is now, and when that was.
-#[derive(Debug, Clone)]
+/// An object as it is now, and when that was. It may be a Secret: not for a log.
 pub struct Read {
     /// As JSON; none where there is no such object.
     pub object: Option<Value>,
-    /// By the API server's clock, in seconds since 1970. Its own clock is what it measures certificates by.
-    pub now: i64,
+    /// By the API server's clock, in seconds since 1970; none if it does not say.
+    pub date: Option<i64>,
 }
 
 /// Where an object is.
@@ -94,10 +93,8 @@ impl Object {
     /// [`ApiError`], but for an object that is not there.
     pub async fn get(&self) -> Result<Read, ApiError> {
         match self.ask(Method::GET, Vec::new()).await {
-            Ok((object, now)) => Ok(Read { object: Some(object), now }),
-            Err(ApiError::Refused { status: 404, .. }) => {
-                Ok(Read { object: None, now: seconds_since_1970() })
-            }
+            Ok((object, date)) => Ok(Read { object: Some(object), date }),
+            Err(ApiError::Refused { status: 404, .. }) => Ok(Read { object: None, date: None }),
             Err(error) => Err(error),
         }
     }
@@ -110,27 +107,25 @@ impl Object {
         self.ask(Method::PUT, object.to_string().into_bytes()).await.map(|(object, _)| object)
     }
 
-    async fn ask(&self, method: Method, body: Vec<u8>) -> Result<(Value, i64), ApiError> {
+    async fn ask(&self, method: Method, body: Vec<u8>) -> Result<(Value, Option<i64>), ApiError> {
         let path = format!("{}/{}", self.collection, self.name);
         let answered = async {
             let response = connect::ask(method, &path, body).await.map_err(ApiError::failed)?;
-            let now = date(&response).unwrap_or_else(seconds_since_1970);
+            let date = date(&response);
             let body = accepted(response).await?;
             let object = serde_json::from_slice(&body);
             // Without the parser's words: it may quote a Secret.
             let object = object.map_err(|_| ApiError::Failed("the answer is not JSON".to_owned()))?;
-            Ok((object, now))
+            Ok((object, date))
         };
         tokio::time::timeout(ANSWER_TIME, answered).await.unwrap_or_else(|_| Err(ApiError::late()))
     }
 
-    /// Waits until it is another one than that, or it is time to read it again, [`WATCH_TIME`] at most.
+    /// Waits until it has another version than that, [`WATCH_TIME`] at most; without one, until it is there.
     ///
     /// # Errors
-    /// [`ApiError`], when nothing can be said of changes.
-    pub async fn changed(&self, from: Option<&Value>) -> Result<(), ApiError> {
-        // Without a version a watch begins with what is there.
-        let version = from.and_then(|object| object.get("metadata")?.get("resourceVersion")?.as_str());
+    /// [`ApiError`], when nothing can be said of changes, any more.
+    pub async fn changed(&self, version: Option<&str>) -> Result<(), ApiError> {
         let path = format!(
             "{}?watch=1&fieldSelector=metadata.name%3D{}&timeoutSeconds={}&resourceVersion={}",
             self.collection,
@@ -143,16 +138,33 @@ impl Object {
         if !response.status().is_success() {
             return accepted(response).await.map(drop);
         }
-        // The first event tells, whatever it is: there are no bookmarks, and an error means to read anew.
-        let event =
-            async { while response.body_mut().frame().await.is_some_and(|frame| is_empty(frame.ok())) {} };
-        let _ = tokio::time::timeout(WATCH_TIME, event).await;
-        Ok(())
+        let first = async {
+            let mut line = Vec::new();
+            while let Some(frame) = response.body_mut().frame().await {
+                line.extend_from_slice(frame.map_err(ApiError::failed)?.data_ref().unwrap_or(&Bytes::new()));
+                if line.contains(&b'\n') || line.len() > LONGEST {
+                    break;
+                }
+            }
+            let event = serde_json::from_slice(&line).map(|Event { r#type }| r#type).unwrap_or_default();
+            match event.as_str() {
+                "ADDED" | "MODIFIED" | "DELETED" => Ok(()),
+                other => Err(ApiError::Failed(format!("the watch ended with {other:?}"))),
+            }
+        };
+        tokio::time::timeout(WATCH_TIME, first).await.unwrap_or(Ok(()))
     }
 }
 
-fn is_empty(frame: Option<hyper::body::Frame<Bytes>>) -> bool {
-    frame.is_some_and(|frame| frame.data_ref().is_none_or(Bytes::is_empty))
+/// What a line of a watch tells of.
+#[derive(Deserialize)]
+struct Event {
+    r#type: String,
+}
+
+/// The version of an object.
+pub fn version(object: &Value) -> Option<String> {
+    object.get("metadata")?.get("resourceVersion")?.as_str().map(ToOwned::to_owned)
 }
 
 /// The body of a good answer.

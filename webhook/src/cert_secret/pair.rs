@@ -1,11 +1,11 @@
 //! A certificate with its key, and how one is made.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Display};
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use time::{Duration, OffsetDateTime};
 
-use super::authorities::Authorities;
+use super::{authorities::Authorities, clock::Clocks};
 use crate::{
     self_signed,
     tls::{self, Identity, Material},
@@ -71,13 +71,19 @@ impl Pair {
 /// whoever reads the Secret.
 ///
 /// # Errors
-/// When a name can't stand in a certificate, or the machine gives no random numbers.
-pub fn make(names: &BTreeSet<String>, now: i64) -> Result<Known, String> {
-    let now = OffsetDateTime::from_unix_timestamp(now).map_err(|error| error.to_string())?;
-    let names: Vec<String> = names.iter().cloned().collect();
-    let (material, authority) = self_signed::generate(&names, now - HEAD_START, now + LIFE)
-        .map_err(|error| format!("cannot make a certificate for {}: {error}", names.join(", ")))?;
-    let text = |bytes| String::from_utf8(bytes).map_err(|error| error.to_string());
+/// When a name can't stand in a certificate, or nobody would accept it there, or the machine gives no random numbers.
+pub fn make(names: &BTreeSet<String>, now: Clocks) -> Result<Known, String> {
+    let list: Vec<String> = names.iter().cloned().collect();
+    let cannot = |why: &dyn Display| format!("cannot make a certificate for {}: {why}", list.join(", "));
+    let time = |seconds: i64, more: Duration| {
+        let time = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|time| time.checked_add(more));
+        time.ok_or_else(|| cannot(&format!("the clock says {seconds}")))
+    };
+    let (begins, ends) = (time(now.earlier(), -HEAD_START)?, time(now.later(), LIFE)?);
+    let (material, authority) = self_signed::generate(&list, begins, ends).map_err(|error| cannot(&error))?;
+    let text = |bytes| String::from_utf8(bytes).map_err(|error| cannot(&error));
     let pair = Pair { certificate: text(material.certificate)?, key: text(material.key)? };
-    Ok(Known { pair, authorities: Authorities::from_pem(authority.pem().as_bytes()) })
+    let known = Known { pair, authorities: Authorities::from_pem(authority.pem().as_bytes()) };
+    known.authorities.accept(&known.pair, names, now.earlier()).map_err(|why| cannot(&why))?;
+    Ok(known)
 }

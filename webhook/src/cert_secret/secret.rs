@@ -64,13 +64,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cert_secret::pair::make;
+    use crate::cert_secret::{clock::Clocks, pair::make};
+
+    const NOW: Clocks = Clocks { server: 1_800_000_000, own: 1_800_000_000 };
 
     #[test]
     fn what_is_written_is_read_and_the_rest_stays() {
         let mut secret = json!({"metadata": {"name": "x", "future": 1}, "data": {"other": "b3RoZXI=", "previous.crt": "eA=="}});
         assert_eq!(Stored::read(&secret).newest, None);
-        let known = make(&["a.b.svc".to_owned()].into(), 1_800_000_000).unwrap();
+        let known = make(&["a.b.svc".to_owned()].into(), NOW).unwrap();
         let mut stored = Stored { newest: Some(known.pair), previous: None, authorities: known.authorities };
         stored.write(&mut secret);
         assert_eq!(Stored::read(&secret), stored);
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_secret_without_data_gets_some() {
-        let known = make(&["a.b.svc".to_owned()].into(), 1_800_000_000).unwrap();
+        let known = make(&["a.b.svc".to_owned()].into(), NOW).unwrap();
         for mut secret in [json!({}), json!({"data": null}), json!({"data": "odd"})] {
             let stored = Stored { newest: Some(known.pair.clone()), ..Stored::default() };
             stored.write(&mut secret);

@@ -10,8 +10,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use rustls::ServerConfig;
+use tokio::sync::Notify;
 
 pub use self::files::{Files, FilesError, Watched};
 use crate::tls::{BadMaterial, Identity, Material, Validity, configuration};
@@ -19,39 +20,60 @@ use crate::tls::{BadMaterial, Identity, Material, Validity, configuration};
 /// The configuration that new connections get.
 #[derive(Debug)]
 pub struct Certificates {
-    current: ArcSwap<(Arc<ServerConfig>, Identity)>,
+    current: ArcSwapOption<(Arc<ServerConfig>, Identity)>,
+    /// Told when there is one.
+    there: Notify,
     /// What is wrong with its replacement, or with the certificate in use.
     problem: Mutex<Option<String>>,
 }
 
 impl Certificates {
+    /// None yet.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { current: ArcSwapOption::empty(), there: Notify::new(), problem: Mutex::new(None) }
+    }
+
     /// The first one.
     ///
     /// # Errors
     /// When it can't be used.
     pub fn new(material: &Material) -> Result<Self, BadMaterial> {
-        let (config, identity) = configuration(material)?;
-        tracing::info!(%identity, "certificate loaded");
-        Ok(Self { current: ArcSwap::from_pointee((config, identity)), problem: Mutex::new(None) })
+        let certificates = Self::none();
+        certificates.show(configuration(material)?);
+        Ok(certificates)
     }
 
-    /// For a new connection.
+    fn show(&self, (config, identity): (Arc<ServerConfig>, Identity)) {
+        tracing::info!(%identity, "certificate in use");
+        self.current.store(Some(Arc::new((config, identity))));
+        self.there.notify_one();
+    }
+
+    /// Waits until there is one. For one who waits.
+    pub async fn is_there(&self) {
+        if self.current.load().is_none() {
+            self.there.notified().await;
+        }
+    }
+
+    /// For a new connection; none before there is one.
     #[must_use]
-    pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.load().0)
+    pub fn config(&self) -> Option<Arc<ServerConfig>> {
+        self.current.load().as_ref().map(|current| Arc::clone(&current.0))
     }
 
     /// For a person: what is in use, and what is wrong, if something is.
     #[must_use]
-    pub fn describe(&self) -> (Identity, Option<String>) {
+    pub fn describe(&self) -> (Option<Identity>, Option<String>) {
         let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        (self.current.load().1.clone(), problem)
+        (self.current.load().as_ref().map(|current| current.1.clone()), problem)
     }
 
-    /// Until the certificate in use expires; negative since it has.
+    /// Until the certificate in use expires; negative since it has, and 0 where there is none.
     #[must_use]
     pub fn seconds_left(&self) -> i64 {
-        self.current.load().1.seconds_left(seconds_since_1970())
+        self.current.load().as_ref().map_or(0, |current| current.1.seconds_left(seconds_since_1970()))
     }
 
     /// Takes a new one into use. What `permit` says no to is not: it is shown who the new one is, and the one in use.
@@ -64,9 +86,10 @@ impl Certificates {
         permit: impl FnOnce(&Identity, &Identity) -> Result<(), String>,
     ) -> Result<(), String> {
         let (config, identity) = configuration(material).map_err(|cause| cause.to_string())?;
-        permit(&identity, &self.current.load().1)?;
-        tracing::info!(%identity, "certificate replaced");
-        self.current.store(Arc::new((config, identity)));
+        if let Some(current) = self.current.load().as_ref() {
+            permit(&identity, &current.1)?;
+        }
+        self.show((config, identity));
         Ok(())
     }
 
@@ -75,9 +98,10 @@ impl Certificates {
     /// # Errors
     /// When the certificate in use is out of its time.
     pub fn in_its_time(&self) -> Result<(), String> {
-        match self.current.load().1.validity(seconds_since_1970()) {
-            Validity::Now => Ok(()),
-            validity => {
+        let validity = self.current.load().as_ref().map(|current| current.1.validity(seconds_since_1970()));
+        match validity {
+            None | Some(Validity::Now) => Ok(()),
+            Some(validity) => {
                 Err(format!("the certificate {validity}, no API server accepts it; is the clock right?"))
             }
         }

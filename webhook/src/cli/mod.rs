@@ -16,7 +16,7 @@ use common::{
 
 pub use self::source::CertificateSource;
 use self::values::{parse_budget, parse_count, parse_duration, parse_size};
-use crate::{env::Injection, fqdn::Fqdn, overload::Limits};
+use crate::{certificates::seconds_since_1970, env::Injection, fqdn::Fqdn, overload::Limits};
 
 /// Name and environment prefix. The prefix is not the program's name: for a Service of that name kubelet would
 /// set `APISERVER_PROXY_POD_WEBHOOK_PORT=tcp://…`.
@@ -29,6 +29,8 @@ pub struct Config {
     pub injection: Injection,
     /// Where the certificate comes from.
     pub certificates: CertificateSource,
+    /// What measures the certificate of a Secret, in seconds since 1970.
+    pub clock: fn() -> i64,
     /// A name or an address; empty for all addresses.
     pub host: String,
     /// 0 for any that is free.
@@ -142,6 +144,7 @@ impl Config {
         Ok(Self {
             injection: Injection::new(host, matches.get_one("apiserver-port").copied(), ephemeral),
             certificates: source::from_matches(matches)?,
+            clock: seconds_since_1970,
             host: text("host"),
             port: *matches.get_one("port").ok_or_else(|| missing("port"))?,
             health_address: matches.get_one::<Option<HostPort>>("health-bind-address").cloned().flatten(),

@@ -60,7 +60,8 @@ pub(super) async fn serve(
     let Some(certificates) = &service.certificates else {
         return http(stream, peer, false, service, phase).await;
     };
-    let handshake = TlsAcceptor::from(certificates.config()).accept(stream);
+    let Some(config) = certificates.config() else { return };
+    let handshake = TlsAcceptor::from(config).accept(stream);
     match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
         Ok(Ok(stream)) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -67,8 +67,8 @@ impl Server {
                 (certificates, Renewal::Files(watched))
             }
             CertificateSource::Secret(place) => {
-                let mut keeper = Keeper::connect(&place).await?;
-                (Certificates::new(&keeper.first().await?)?, Renewal::Secret(Box::new(keeper)))
+                let keeper = Keeper::connect(&place, config.clock).await?;
+                (Certificates::none(), Renewal::Secret(Box::new(keeper)))
             }
             CertificateSource::InMemory => {
                 tracing::warn!(
@@ -134,19 +134,14 @@ impl Server {
     /// # Errors
     /// When a part of the server ends by itself.
     pub async fn run(self, mut signals: Signals) -> anyhow::Result<()> {
-        tracing::info!(
-            version = version(),
-            address = %self.address()?,
-            health = self.health_address().transpose()?.map(tracing::field::display),
-            "serving"
-        );
+        let (address, health) = (self.address()?, self.health_address().transpose()?);
         let (stage, health_stage) = (Arc::new(Stage::new()), Arc::new(Stage::new()));
         let webhook = Service {
             certificates: Some(Arc::clone(&self.certificates)),
             router: handler::router(self.settings),
             stage: Arc::clone(&stage),
         };
-        let mut tasks = vec![spawn("the webhook listener", listen::accept(self.webhook, webhook))];
+        let mut tasks = Vec::new();
         if let Some(listener) = self.health_listener {
             let router = health::router(Arc::clone(&self.health), &self.flagz);
             let service = Service { certificates: None, router, stage: health_stage };
@@ -162,7 +157,19 @@ impl Server {
             })),
             Renewal::Never(_) => {}
         }
+        // The health port says meanwhile what is in the way.
+        tokio::select! {
+            () = self.certificates.is_there() => {}
+            signal = signals.next() => {
+                tracing::info!(signal, "ending before there was a certificate");
+                return Ok(());
+            }
+            ended = first_end(&mut tasks) => anyhow::bail!("{ended} ended by itself"),
+        }
+        tasks.push(spawn("the webhook listener", listen::accept(self.webhook, webhook)));
         self.health.set_serving(true);
+        let health = health.map(tracing::field::display);
+        tracing::info!(version = version(), %address, health, "serving");
 
         let signal = tokio::select! {
             signal = signals.next() => signal,

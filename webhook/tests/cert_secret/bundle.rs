@@ -1,10 +1,13 @@
 //! `caBundle`: kept right, whatever others do to it.
 
+use std::time::Duration;
+
 use testkit::{cluster::Cluster, eventually, pki};
 use webhook::cert_secret::authorities::Authorities;
 
 use crate::fixture::{
-    REGISTRATION, SECRET, bundle, made, prepare, register, set_bundle, start, stored, trusted,
+    REGISTRATION, SECRET, bundle, made, prepare, register, register_another, set_bundle, start, stored,
+    trusted,
 };
 
 pub fn what_is_taken_away_is_put_back(cluster: &Cluster) {
@@ -46,4 +49,41 @@ pub fn a_registration_that_comes_later_is_trusted(cluster: &Cluster) {
     cluster.delete(REGISTRATION);
     register(cluster);
     trusted(cluster, &replicas);
+}
+
+pub fn another_name_takes_nothing_from_the_first(cluster: &Cluster) {
+    prepare(cluster);
+    register(cluster);
+    let replicas = start(cluster, 2);
+    trusted(cluster, &replicas);
+    let serial = replicas[0].serial();
+    register_another(cluster, "127.0.0.1");
+    let made = || stored(cluster).newest.filter(|newest| newest.names().len() == 2);
+    eventually(|| "a certificate for both names".to_owned(), made);
+    // Until it is trusted everywhere the old one is shown, which works under the first name.
+    trusted(cluster, &replicas);
+    assert_eq!(replicas[0].serial(), serial);
+}
+
+pub fn a_name_that_nobody_accepts_is_told_and_changes_nothing(cluster: &Cluster) {
+    prepare(cluster);
+    register(cluster);
+    let replicas = start(cluster, 2);
+    let whole = trusted(cluster, &replicas);
+    let before = cluster.get(SECRET);
+    register_another(cluster, &format!("{}.example.com", "a".repeat(64)));
+    replicas[0].running.wait_for("cannot make a certificate for");
+    assert_eq!(cluster.get(SECRET), before);
+    assert_eq!(bundle(cluster, 0), whole);
+    assert_eq!(trusted(cluster, &replicas), whole);
+}
+
+pub fn what_nobody_misses_is_not_fought_over(cluster: &Cluster) {
+    prepare(cluster);
+    register(cluster);
+    let replicas = start(cluster, 1);
+    let more = trusted(cluster, &replicas).with(&made(100).authorities);
+    set_bundle(cluster, &more.to_pem());
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(bundle(cluster, 0), more, "an expired CA that somebody has in a file");
 }

@@ -12,6 +12,7 @@ use testkit::{
 };
 use webhook::cert_secret::{
     authorities::Authorities,
+    clock::Clocks,
     pair::{self, Known},
     secret::Stored,
 };
@@ -86,7 +87,8 @@ pub fn local_names() -> BTreeSet<String> {
 
 /// A certificate for `localhost` that was made so many days ago.
 pub fn made(days_ago: i64) -> Known {
-    pair::make(&local_names(), now() - days_ago * 86_400).unwrap()
+    let then = now() - days_ago * 86_400;
+    pair::make(&local_names(), Clocks { server: then, own: then }).unwrap()
 }
 
 pub fn now() -> i64 {
@@ -120,6 +122,16 @@ pub fn command(cluster: &Cluster) -> Command {
 pub fn start(cluster: &Cluster, count: usize) -> Vec<Replica> {
     let running: Vec<_> = (0..count).map(|_| Running::start(&mut command(cluster))).collect();
     running.into_iter().map(serving).collect()
+}
+
+/// Adds another webhook to the registration, under that host.
+pub fn register_another(cluster: &Cluster, host: &str) {
+    cluster.change(REGISTRATION, |registration| {
+        let mut another = registration["webhooks"][0].clone();
+        another["name"] = json!("another.example.com");
+        another["clientConfig"] = json!({"url": format!("https://{host}:1{PATH}")});
+        registration["webhooks"].as_array_mut().unwrap().push(another);
+    });
 }
 
 /// Starts one, and waits until it serves.

@@ -12,12 +12,15 @@ use testkit::{
     cluster::Cluster,
     eventually,
     load::{Load, Plan, Report},
+    process::Running,
 };
 use webhook::cert_secret::{pair::Pair, secret::Stored};
 
 use crate::{
+    clock,
     fixture::{
-        PATH, Replica, SECRET, bundle, made, prepare, register, start, start_one, store, stored, trusted,
+        PATH, Replica, SECRET, bundle, command, made, prepare, register, serving, start, start_one, store,
+        stored, trusted,
     },
     trust,
 };
@@ -104,7 +107,9 @@ fn renewals_under_load_fail_no_request() {
     let cluster = Cluster::fake();
     prepare(&cluster);
     register(&cluster);
-    let replicas = start(&cluster, 2);
+    let clock = clock::Clock::default();
+    let start_one = || serving(Running::start(&mut clock.replica(command(&cluster))));
+    let replicas = [start_one(), start_one()];
     trusted(&cluster, &replicas);
     let (verifier, trust) = trust::of_a_late_api_server(&cluster, Duration::from_secs(5));
     let balancer = service(&replicas);
@@ -114,10 +119,11 @@ fn renewals_under_load_fail_no_request() {
         let (old, serials): (_, Vec<String>) =
             (stored(&cluster), replicas.iter().map(Replica::serial).collect());
         let begun = Instant::now();
-        // To the API server and its client two months pass in a moment; replicas go by the API server's clock.
+        // To all of them two months pass in a moment.
         let ahead = Duration::from_secs(round * 61 * 86_400);
         verifier.clock_ahead(ahead);
         cluster.faults().clock_ahead(ahead);
+        clock.set_ahead(ahead);
         cluster.change(SECRET, |secret| secret["metadata"]["labels"] = json!({"round": round.to_string()}));
         eventually(
             || "a new certificate".to_owned(),
@@ -134,7 +140,7 @@ fn renewals_under_load_fail_no_request() {
             "too early"
         );
         // One that starts now does not know for how long the bundle has been right.
-        let fresh = start_one(&cluster);
+        let fresh = start_one();
         assert_eq!(Some(fresh.serial()), serial_of(&new.previous), "shows the one before");
         let shown = || replicas.iter().all(|replica| Some(replica.serial()) == serial_of(&new.newest));
         eventually(|| "all to show the new one".to_owned(), || shown().then_some(()));

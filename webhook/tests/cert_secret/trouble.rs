@@ -9,7 +9,11 @@ use std::{
 };
 
 use serde_json::json;
-use testkit::{cluster::Cluster, eventually, process::Running};
+use testkit::{
+    cluster::Cluster,
+    eventually,
+    process::{Running, sh},
+};
 
 use crate::fixture::{
     REGISTRATION, SECRET, SECRETS, bundle, command, prepare, register, serving, set_bundle, start, start_one,
@@ -17,44 +21,63 @@ use crate::fixture::{
 };
 
 #[test]
-fn without_a_secret_or_permission_the_start_ends_with_the_reason() {
+fn without_a_way_to_the_api_server_the_start_ends_with_the_reason() {
     let cluster = Cluster::fake();
-    let forbidden = Running::start(&mut command(&cluster));
-    let away = Cluster::fake();
-    let unreachable = Running::start(&mut command(&away));
-    away.faults().outage(true);
-    let empty = Cluster::fake();
-    let verbs = ["get", "update", "watch"];
-    empty.allow("webhook", &verbs, "", "secrets", &["hook"]);
-    let missing = Running::start(&mut command(&empty));
-    for (running, reason) in [
-        (
-            forbidden,
-            "cannot read Secret default/hook: secrets \"hook\" is forbidden: User \"webhook\" cannot get",
-        ),
-        (unreachable, "cannot read Secret default/hook: "),
-        (missing, "there is no Secret default/hook"),
+    for (kubeconfig, reason) in [
+        (None, "this is not a Pod with the token of a service account, and KUBECONFIG is not set"),
+        (Some("/none"), "cannot use KUBECONFIG=/none"),
     ] {
-        let (status, printed) = running.wait();
+        let mut command = command(&cluster);
+        match kubeconfig {
+            Some(path) => command.env("KUBECONFIG", path),
+            None => command.env_remove("KUBECONFIG"),
+        };
+        let (status, printed) = Running::start(&mut command).wait();
         assert_eq!(status.code(), Some(1), "{printed}");
-        let last = printed.lines().last().unwrap();
-        assert!(
-            last.contains("no certificate after 20 s (--cert-secret)") && last.contains(reason),
-            "{printed}"
-        );
-        assert!(!printed.contains("] serving"), "{printed}");
+        assert!(printed.lines().last().unwrap().contains(reason), "{printed}");
     }
 }
 
 #[test]
-fn what_comes_late_is_waited_for() {
+fn what_is_missing_at_the_start_is_told_and_waited_for() {
+    let forbidden = Cluster::fake();
+    let away = Cluster::fake();
+    prepare(&away);
+    away.faults().outage(true);
+    let empty = Cluster::fake();
+    empty.allow("webhook", &["get", "update", "watch"], "", "secrets", &["hook"]);
+    let reasons = [
+        "cannot read Secret default/hook: secrets \"hook\" is forbidden: User \"webhook\" cannot get",
+        "cannot read Secret default/hook: cannot connect to 127.0.0.1",
+        "there is no Secret default/hook",
+    ];
+    let clusters = [forbidden, away, empty];
+    let running: Vec<_> = clusters.iter().map(|cluster| Running::start(&mut command(cluster))).collect();
+    for (running, reason) in running.iter().zip(reasons) {
+        running.wait_for(reason);
+        assert!(!running.printed().contains("] serving"));
+    }
+    let [forbidden, away, empty] = &clusters;
+    prepare(forbidden);
+    away.faults().outage(false);
+    empty.create(SECRETS, &json!({"metadata": {"name": "hook"}}));
+    running.into_iter().for_each(|running| drop(serving(running)));
+}
+
+#[test]
+fn a_replica_without_a_certificate_says_so_and_ends_when_it_is_told_to() {
     let cluster = Cluster::fake();
-    let running = Running::start(&mut command(&cluster));
-    running.wait_for("no certificate yet, trying again");
-    prepare(&cluster);
-    register(&cluster);
-    let replicas = [serving(running)];
-    trusted(&cluster, &replicas);
+    let mut command = command(&cluster);
+    let health = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    command.arg(format!("--health-bind-address={health}"));
+    let running = Running::start(&mut command);
+    running.wait_for("cannot read Secret");
+    let get = |path| sh(&format!("curl -sS -w ' %{{http_code}}' http://{health}{path}"));
+    let report = get("/readyz?verbose");
+    assert!(report.contains("[-]certificate failed: none yet: cannot read Mut"), "{report}");
+    assert!(report.ends_with(" 503") && get("/livez").ends_with(" 200"));
+    let (status, printed) = running.stop();
+    assert!(status.success() && printed.contains("ending before there was a certificate"), "{printed}");
 }
 
 #[test]
@@ -183,4 +206,37 @@ fn what_else_is_in_the_objects_stays() {
     );
     assert_eq!(secret["future"], 1);
     assert_eq!(cluster.get(REGISTRATION)["webhooks"][0]["future"], json!({"x": [1]}));
+}
+
+#[test]
+fn what_can_be_watched_and_not_read_is_not_asked_for_without_end() {
+    let cluster = Cluster::fake();
+    cluster.create(SECRETS, &json!({"metadata": {"name": "hook"}}));
+    cluster.allow("webhook", &["get", "update", "watch"], "", "secrets", &["hook"]);
+    cluster.allow(
+        "webhook",
+        &["watch", "update"],
+        "admissionregistration.k8s.io",
+        "mutatingwebhookconfigurations",
+        &["hook"],
+    );
+    register(&cluster);
+    let _replica = start_one(&cluster);
+    let before = cluster.faults().seen().len();
+    std::thread::sleep(Duration::from_secs(3));
+    let more = cluster.faults().seen().len() - before;
+    assert!(more < 25, "{more} requests in three seconds");
+}
+
+#[test]
+fn without_the_secret_the_bundle_is_kept() {
+    let cluster = Cluster::fake();
+    prepare(&cluster);
+    register(&cluster);
+    let replicas = start(&cluster, 1);
+    trusted(&cluster, &replicas);
+    cluster.delete(SECRET);
+    replicas[0].running.wait_for("there is no Secret default/hook");
+    set_bundle(&cluster, "");
+    trusted(&cluster, &replicas);
 }
