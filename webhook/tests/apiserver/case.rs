@@ -8,7 +8,12 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use testkit::{balancer::Backend, cluster::Cluster, eventually, process::Running};
+use testkit::{
+    balancer::Backend,
+    cluster::Cluster,
+    eventually,
+    process::{Running, sh},
+};
 
 use crate::pods;
 
@@ -100,6 +105,16 @@ impl Case {
         self.register(&[&format!("--url=https://localhost:{port}")]);
     }
 
+    /// The same by a Service, of the only type that works without kube-proxy.
+    pub fn register_by_service(&self, port: u16) {
+        let service = json!({
+            "metadata": {"name": self.name},
+            "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]},
+        });
+        self.api.cluster.create(&format!("/api/v1/namespaces/{}/services", self.name), &service);
+        self.register(&["--service", self.name, &format!("--service-port={port}")]);
+    }
+
     /// Registers it by the manifest that it prints, for the case's namespaces.
     fn register(&self, args: &[&str]) {
         let args = [&["webhook", "--namespace", self.name, "--name", self.name], args].concat();
@@ -118,6 +133,11 @@ impl Case {
     /// Where its registration is.
     pub fn registration_path(&self) -> String {
         format!("{ADMISSION}/mutatingwebhookconfigurations/{}", self.name)
+    }
+
+    /// Where its Secret is.
+    pub fn secret_path(&self) -> String {
+        format!("/api/v1/namespaces/{0}/secrets/{0}", self.name)
     }
 
     /// Waits until new Pods get the variable.
@@ -183,6 +203,13 @@ impl Replica {
     /// One with a certificate that nobody trusts.
     pub fn untrusted() -> Self {
         Self::start(program().arg("--apiserver-fqdn=foo.bar."))
+    }
+
+    /// How many Pods it has patched.
+    pub fn patched(&self) -> u64 {
+        let metrics = sh(&format!("curl --silent --fail http://{}/metrics", self.backend.health));
+        let created = "apiserver_proxy_pod_webhook_requests_total{operation=\"CREATE\",outcome=\"patched\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(created)).unwrap().parse().unwrap()
     }
 
     /// Ends it. It has lacked no permission.

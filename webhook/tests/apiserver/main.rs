@@ -9,6 +9,9 @@
 
 mod case;
 mod created;
+mod creation;
 mod debugged;
 mod pods;
+mod renewal;
+mod rollout;
 mod unreachable;
