@@ -126,6 +126,16 @@ impl Case {
         self.apply("mutatingwebhookconfigurations", &registration);
     }
 
+    /// Brings the policy into force that the webhook prints, for the case's namespaces.
+    pub fn apply_policy(&self, args: &[&str]) {
+        let args = [&["policy", "--apiserver-fqdn=foo.bar.", "--name", self.name], args].concat();
+        let mut objects = printed(&args);
+        let mut binding = objects.pop().unwrap();
+        self.apply("mutatingadmissionpolicies", &objects.pop().unwrap());
+        binding["spec"]["matchResources"] = json!({"namespaceSelector": {"matchLabels": {LABEL: self.name}}});
+        self.apply("mutatingadmissionpolicybindings", &binding);
+    }
+
     fn apply(&self, resource: &str, object: &Value) {
         self.api.cluster.create(&format!("{ADMISSION}/{resource}?fieldValidation=Strict"), object);
     }
