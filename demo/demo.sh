@@ -75,7 +75,7 @@ webhook=$!
 pids+=("$webhook")
 until_true grep -q '] serving' "$work/webhook.log"
 sed -n '/BEGIN CERTIFICATE/,/END CERTIFICATE/p' "$work/introduction" >"$work/ca.crt"
-say "no --cert-dir, so it made a certificate and printed its CA, used below"
+say "no certificate was given, so it made one and printed its CA, used below"
 
 title "The API server asks it about a Pod (testdata/admission.json, by curl). Its patch, decoded:"
 curl --silent --show-error --cacert "$work/ca.crt" -H "Content-Type: application/json" \

@@ -82,11 +82,7 @@ impl Metrics {
             Unit::Seconds,
             metrics.expiry.clone(),
         );
-        registry.register(
-            "certificate_reload",
-            "New certificate files, by whether they came into use",
-            reloads,
-        );
+        registry.register("certificate_reload", "New certificates, by whether they came into use", reloads);
         Self { registry, ..metrics }
     }
 

@@ -72,8 +72,8 @@ impl Server {
             }
             CertificateSource::InMemory => {
                 tracing::warn!(
-                    "no --cert-dir: the certificate is made in memory, for trying this out; only who is given its \
-                     CA trusts it, and each replica has its own"
+                    "neither --cert-dir nor --cert-secret: the certificate is made in memory, for trying this out; \
+                     only who is given its CA trusts it, and each replica has its own"
                 );
                 let (material, authority) = self_signed::in_memory(&config.host)?;
                 (Certificates::new(&material)?, Renewal::Never(authority))

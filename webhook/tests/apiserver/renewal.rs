@@ -7,7 +7,7 @@ use testkit::{
     eventually,
     https::{self, Connection},
 };
-use webhook::cert_secret::{decide::SETTLE, pair, secret::Stored};
+use webhook::cert_secret::{clock::Clocks, decide::SETTLE, pair, secret::Stored};
 
 use crate::{
     case::{Case, Replica, api},
@@ -22,7 +22,10 @@ fn no_pod_is_missed_while_the_certificate_is_renewed() {
     let Some(api) = api("renewal::no_pod_is_missed_while_the_certificate_is_renewed") else { return };
     let case = Case::new(&api, "renewal");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    let aged = pair::make(&["localhost".to_owned()].into(), i64::try_from(now).unwrap() - 61 * DAY).unwrap();
+    let aged = {
+        let then = i64::try_from(now).unwrap() - 61 * DAY;
+        pair::make(&["localhost".to_owned()].into(), Clocks { server: then, own: then }).unwrap()
+    };
     let old = https::client(&aged.authorities.to_pem());
     let stored = Stored { newest: Some(aged.pair), previous: None, authorities: aged.authorities };
     api.cluster.change(&case.secret_path(), |secret| stored.write(secret));
