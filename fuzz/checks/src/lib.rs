@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod admission;
+mod certificate;
 mod conflict;
 mod iptables;
 mod netlink;
@@ -15,6 +16,7 @@ mod nft;
 mod unix;
 
 pub use admission::admission_review;
+pub use certificate::{certificate_secret, webhook_registration};
 pub use conflict::{conflict_elements, conflict_legacy, conflict_rule};
 pub use iptables::{iptables_answer, iptables_listing};
 pub use netlink::{netlink_events, netlink_messages};
@@ -27,8 +29,9 @@ use agent::rules::{self, Rule};
 pub type Check = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Check; 10] = [
+pub const ALL: [Check; 12] = [
     ("admission_review", admission_review),
+    ("certificate_secret", certificate_secret),
     ("conflict_elements", conflict_elements),
     ("conflict_legacy", conflict_legacy),
     ("conflict_rule", conflict_rule),
@@ -38,6 +41,7 @@ pub const ALL: [Check; 10] = [
     ("netlink_messages", netlink_messages),
     ("nft_listing", nft_listing),
     ("unix_socket_names", unix_socket_names),
+    ("webhook_registration", webhook_registration),
 ];
 
 /// The rules that the seeds were recorded with: five of IPv4, five of IPv6.
