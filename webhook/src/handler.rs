@@ -15,13 +15,14 @@ use hyper::body::Frame;
 use tokio::time::Instant;
 
 use crate::{
-    answer,
+    answer::{self, Rest},
     env::Injection,
     inject::{self, Decision},
     metrics::{Labels, Metrics, Operation, Outcome},
     overload::{
         Gate, Patience, TimeIsUp,
         memory::{Memory, Share},
+        sending,
     },
     patched,
     review::Review,
@@ -105,7 +106,7 @@ async fn answer(
     body: &mut Body,
     patience: Patience,
     labels: &mut Labels,
-) -> Result<Bytes, Refusal> {
+) -> Result<Body, Refusal> {
     let Settings { injection, gate, .. } = settings;
     let limits = gate.limits();
     // An announced length is refused before a byte is read, and before a client that asks is told to go on.
@@ -121,11 +122,11 @@ async fn answer(
         let (bytes, share) =
             read(gate.memory(), body, early, length.unwrap_or(limits.request_bytes), &mut step).await?;
         let answer = examine(injection, &bytes, labels)?;
-        drop(bytes);
-        step = Step::Memory;
-        let answer = gate.memory().keep(share, answer).await;
-        drop(slot);
-        answer
+        drop((bytes, share));
+        Ok(match answer {
+            (answer, None) => answer.into(),
+            (begun, Some(rest)) => sending::send(begun, rest, slot),
+        })
     };
     let done = patience.limit(work).await;
     done.unwrap_or_else(|TimeIsUp(time)| {
@@ -158,21 +159,26 @@ fn refuse(refusal: Refusal, request: Request, limit: usize) -> Response {
 /// # Errors
 /// The refusal that the body deserves.
 pub fn review(injection: &Injection, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    examine(injection, body, &mut Labels::default())
+    let (mut answer, mut rest) = examine(injection, body, &mut Labels::default())?;
+    while rest.as_mut().is_some_and(|rest| rest.write(&mut answer)) {}
+    Ok(answer.into_bytes())
 }
 
-/// [`review`], and what to count it as, refusals aside; a patched Pod is told.
-fn examine(injection: &Injection, body: &[u8], labels: &mut Labels) -> Result<Vec<u8>, Refusal> {
-    let internal = |error: serde_json::Error| Refusal::internal(error.to_string());
+/// The beginning of [`review`]'s answer, what is left of it, and what to count it as, refusals aside; a patched Pod is
+/// told.
+fn examine(
+    injection: &Injection,
+    body: &[u8],
+    labels: &mut Labels,
+) -> Result<(String, Option<Rest>), Refusal> {
     let review = Review::parse(body).map_err(|error| Refusal::bad_request(error.to_string()))?;
     labels.operation = Operation::from_name(review.request.operation.as_deref());
-    let decision = inject::decide(&review.request, injection).map_err(internal)?;
+    let decision = inject::decide(&review.request, injection);
     labels.outcome = Outcome::of_decision(&decision);
-    let answer = answer::encode(&review, &decision).map_err(internal)?;
-    if let Decision::Patch(patch) = &decision {
-        patched::tell(&review, patch, body);
+    if let Decision::Patch(additions) = &decision {
+        patched::tell(&review, additions, body);
     }
-    Ok(answer)
+    answer::begin(&review, decision, injection).map_err(|error| Refusal::internal(error.to_string()))
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
