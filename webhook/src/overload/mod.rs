@@ -8,6 +8,7 @@
 //! answered takes little, and the answer is written [as it is read](sending), in a few seconds or not at all. A long
 //! one keeps its slot as long, so their number is bounded.
 
+pub mod body;
 pub mod memory;
 mod patience;
 pub mod sending;
