@@ -1,50 +1,155 @@
 //! A decision as an AdmissionReview response. Pure.
+//!
+//! An answer may be a hundred times as long as what it takes to know what will be in it, so a long one is written
+//! piece by piece, as its client reads it.
+
+use std::{fmt::Write, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::Serialize;
 
-use crate::{inject::Decision, review::Review};
+use crate::{
+    env::{Injection, Variable},
+    inject::{Addition, Decision},
+    review::Review,
+};
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    kind: &'static str,
-    api_version: &'static str,
-    response: Response<'a>,
-}
+/// About how long a piece of a patch is, in bytes, before it is encoded. What is not longer is in one piece.
+const PIECE: usize = 12 * 1024;
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response<'a> {
-    uid: &'a str,
-    allowed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    patch_type: Option<&'static str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<&'a str>,
-}
-
-/// The body of the answer: in the request's version, with its uid, always allowed.
+/// The beginning of the answer, which is all of it if nothing is left to be written: in the request's version, with
+/// its uid, always allowed.
 ///
 /// # Errors
-/// When the patch can't be put into JSON, which does not happen.
-pub fn encode(review: &Review<'_>, decision: &Decision) -> Result<Vec<u8>, serde_json::Error> {
-    let (patch, warnings) = match decision {
-        Decision::Patch(patch) => (Some(STANDARD.encode(serde_json::to_vec(patch)?)), Vec::new()),
-        Decision::Unchanged | Decision::Skipped => (None, Vec::new()),
-        Decision::Warn(warning) => (None, vec![warning.as_str()]),
+/// When a text can't be put into JSON, which does not happen.
+pub fn begin(
+    review: &Review<'_>,
+    decision: Decision,
+    injection: &Injection,
+) -> Result<(String, Option<Rest>), serde_json::Error> {
+    let (version, uid) = (review.version.name(), serde_json::to_string(&review.request.uid)?);
+    let mut answer = String::with_capacity(1024);
+    answer.push_str(r#"{"kind":"AdmissionReview","apiVersion":""#);
+    answer.push_str(version);
+    answer.push_str(r#"","response":{"uid":"#);
+    answer.push_str(&uid);
+    answer.push_str(r#","allowed":true"#);
+    match decision {
+        Decision::Patch(additions) => {
+            answer.push_str(r#","patch":""#);
+            let variables = Arc::clone(&injection.variables);
+            let mut rest = Rest { additions: additions.into_iter(), variables, patch: "[".to_owned() };
+            let more = rest.write(&mut answer);
+            return Ok((answer, more.then_some(rest)));
+        }
+        Decision::Unchanged | Decision::Skipped => {}
+        Decision::Warn(warning) => {
+            answer.push_str(r#","warnings":["#);
+            answer.push_str(&serde_json::to_string(&warning)?);
+            answer.push(']');
+        }
+    }
+    answer.push_str("}}");
+    Ok((answer, None))
+}
+
+/// What is left to be written of an answer with a patch.
+#[derive(Debug)]
+pub struct Rest {
+    additions: std::vec::IntoIter<Addition>,
+    variables: Arc<[(Variable, String)]>,
+    /// What is written of the patch and not encoded.
+    patch: String,
+}
+
+impl Rest {
+    /// Appends the next piece, and says whether there are more.
+    pub fn write(&mut self, answer: &mut String) -> bool {
+        while self.patch.len() < PIECE
+            && let Some(addition) = self.additions.next()
+        {
+            write(addition, &self.variables, &mut self.patch);
+            self.patch.push(if self.additions.len() == 0 { ']' } else { ',' });
+        }
+        let more = self.additions.len() > 0;
+        // Three bytes are four characters; what is left over waits for the next piece.
+        let whole = self.patch.len() - if more { self.patch.len() % 3 } else { 0 };
+        STANDARD.encode_string(self.patch.drain(..whole).as_str(), answer);
+        if !more {
+            answer.push_str(r#"","patchType":"JSONPatch"}}"#);
+        }
+        more
+    }
+}
+
+/// One operation where the container has no environment, else one a variable, at the end.
+fn write(addition: Addition, variables: &[(Variable, String)], patch: &mut String) {
+    let Addition { list, index, env, missing } = addition;
+    let variables = variables.iter().filter(|(variable, _)| missing.contains(*variable));
+    // Writing to a String does not fail.
+    let begin = |patch: &mut String| {
+        let _ = write!(patch, r#"{{"op":"add","path":"/spec/{}/{index}/env"#, list.name());
     };
-    serde_json::to_vec(&Answer {
-        kind: "AdmissionReview",
-        api_version: review.version.name(),
-        response: Response {
-            uid: &review.request.uid,
-            allowed: true,
-            patch_type: patch.is_some().then_some("JSONPatch"),
-            patch,
-            warnings,
-        },
-    })
+    let entry = |patch: &mut String, (variable, value): &(Variable, String)| {
+        let _ = write!(patch, r#"{{"name":"{}","value":"{value}"}}"#, variable.name());
+    };
+    let comma = |patch: &mut String, before: usize| {
+        if before > 0 {
+            patch.push(',')
+        }
+    };
+    let Some(len) = env else {
+        begin(patch);
+        patch.push_str(r#"","value":["#);
+        for (before, variable) in variables.enumerate() {
+            comma(patch, before);
+            entry(patch, variable);
+        }
+        return patch.push_str("]}");
+    };
+    for (before, variable) in variables.enumerate() {
+        comma(patch, before);
+        begin(patch);
+        let _ = write!(patch, r#"/{}","value":"#, len as usize + before);
+        entry(patch, variable);
+        patch.push('}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject;
+
+    fn pod(containers: &str) -> String {
+        format!(
+            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"\u00fc\"\\","kind":{{"group":"","version":"v1","kind":"Pod"}},"operation":"CREATE","object":{{"spec":{{"containers":[{containers}]}}}}}}}}"#
+        )
+    }
+
+    #[test]
+    fn pieces_make_one_answer() {
+        let injection = Injection::new(&"foo.bar.".parse().unwrap(), Some(443), true);
+        let has = r#"{"env":[{"name":"KUBERNETES_SERVICE_PORT"},{"name":"a"}]}"#;
+        for count in [1, 60, 61, 62, 63, 64, 65, 66, 3000] {
+            let body = pod(&vec![format!(r#"{{}},{{"env":[]}},{has}"#); count].join(","));
+            let review = Review::parse(body.as_bytes()).unwrap();
+            let decision = inject::decide(&review.request, &injection);
+            let (mut answer, mut rest) = begin(&review, decision, &injection).unwrap();
+            while let Some(left) = &mut rest {
+                let before = answer.len();
+                if !left.write(&mut answer) {
+                    rest = None;
+                }
+                assert!((1..PIECE * 2).contains(&(answer.len() - before)), "{}", answer.len() - before);
+            }
+            let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            assert_eq!(answer["response"]["uid"], "ü\"\\");
+            assert_eq!(answer["response"]["patchType"], "JSONPatch");
+            let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
+            let patch: Vec<serde_json::Value> = serde_json::from_slice(&patch).unwrap();
+            assert_eq!(patch.len(), 4 * count);
+            let last = format!("/spec/containers/{}/env/2", 3 * count - 1);
+            assert_eq!(patch[4 * count - 1]["path"], last);
+        }
+    }
 }

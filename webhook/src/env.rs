@@ -1,6 +1,6 @@
 //! The variables that can be injected, and sets of them. Pure.
 
-use k8s_openapi::api::core::v1::EnvVar;
+use std::sync::Arc;
 
 use crate::fqdn::Fqdn;
 
@@ -34,26 +34,32 @@ impl Variable {
 
 /// A set of [`Variable`]s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Variables(u16);
+pub struct Variables(u8);
 
 impl Variables {
     /// Adds one.
     pub fn insert(&mut self, variable: Variable) {
-        self.0 |= 1 << variable as u16;
+        self.0 |= 1 << variable as u8;
     }
 
     /// Whether it is in there.
     #[must_use]
     pub fn contains(self, variable: Variable) -> bool {
-        self.0 & (1 << variable as u16) != 0
+        self.0 & (1 << variable as u8) != 0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
     }
 }
 
 /// What every container is to have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Injection {
-    /// In the order in which they are added.
-    pub variables: Vec<(Variable, EnvVar)>,
+    /// With their values, which need no escapes in JSON; in the order in which they are added.
+    pub variables: Arc<[(Variable, String)]>,
     /// Ephemeral containers too.
     pub ephemeral_containers: bool,
 }
@@ -64,9 +70,6 @@ impl Injection {
     pub fn new(host: &Fqdn, port: Option<u16>, ephemeral_containers: bool) -> Self {
         let host = Some((Variable::Host, host.to_string()));
         let port = port.map(|port| (Variable::Port, port.to_string()));
-        let entry = |(variable, value): (Variable, String)| {
-            (variable, EnvVar { name: variable.name().to_owned(), value: Some(value), ..EnvVar::default() })
-        };
-        Self { variables: host.into_iter().chain(port).map(entry).collect(), ephemeral_containers }
+        Self { variables: host.into_iter().chain(port).collect(), ephemeral_containers }
     }
 }

@@ -1,27 +1,26 @@
 //! One HTTP request: from its headers to an answer.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::{Body, Bytes, HttpBody},
+    body::{Body, HttpBody},
     extract::{Request, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::post,
 };
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Frame;
-use tokio::time::Instant;
 
 use crate::{
-    answer,
+    answer::{self, Rest},
     env::Injection,
     inject::{self, Decision},
     metrics::{Labels, Metrics, Operation, Outcome},
     overload::{
         Gate, Patience, TimeIsUp,
-        memory::{Memory, Share},
+        body::{self, Early, Step},
+        sending,
     },
     patched,
     review::Review,
@@ -32,9 +31,6 @@ use crate::{
 pub const PATH: &str = "/webhook/pod-apiserver-env";
 /// How long the rest of a refused body is taken in, and thrown away.
 const LINGER_TIME: Duration = Duration::from_secs(2);
-/// Longest body, in bytes, that is read while its request waits: such a one is in the connection's buffer already,
-/// or fits it.
-const EARLY: usize = 8 * 1024;
 
 /// What the handler needs to know.
 #[derive(Debug, Clone)]
@@ -91,21 +87,13 @@ async fn admit(State(settings): State<Arc<Settings>>, mut request: Request) -> R
     }
 }
 
-/// What a request has come to: whom to blame when its time is up.
-#[derive(Clone, Copy)]
-enum Step {
-    Slot,
-    Memory,
-    Body,
-}
-
 /// Waits for a slot, reads a body as there is memory for it, and answers it.
 async fn answer(
     settings: &Settings,
     body: &mut Body,
     patience: Patience,
     labels: &mut Labels,
-) -> Result<Bytes, Refusal> {
+) -> Result<Body, Refusal> {
     let Settings { injection, gate, .. } = settings;
     let limits = gate.limits();
     // An announced length is refused before a byte is read, and before a client that asks is told to go on.
@@ -119,13 +107,13 @@ async fn answer(
         let mut early = Early::default();
         let slot = early.while_waiting(gate.slot(), body, length).await?;
         let (bytes, share) =
-            read(gate.memory(), body, early, length.unwrap_or(limits.request_bytes), &mut step).await?;
+            body::read(gate.memory(), body, early, length.unwrap_or(limits.request_bytes), &mut step).await?;
         let answer = examine(injection, &bytes, labels)?;
-        drop(bytes);
-        step = Step::Memory;
-        let answer = gate.memory().keep(share, answer).await;
-        drop(slot);
-        answer
+        drop((bytes, share));
+        Ok(match answer {
+            (answer, None) => answer.into(),
+            (begun, Some(rest)) => sending::send(begun, rest, slot),
+        })
     };
     let done = patience.limit(work).await;
     done.unwrap_or_else(|TimeIsUp(time)| {
@@ -158,21 +146,26 @@ fn refuse(refusal: Refusal, request: Request, limit: usize) -> Response {
 /// # Errors
 /// The refusal that the body deserves.
 pub fn review(injection: &Injection, body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    examine(injection, body, &mut Labels::default())
+    let (mut answer, mut rest) = examine(injection, body, &mut Labels::default())?;
+    while rest.as_mut().is_some_and(|rest| rest.write(&mut answer)) {}
+    Ok(answer.into_bytes())
 }
 
-/// [`review`], and what to count it as, refusals aside; a patched Pod is told.
-fn examine(injection: &Injection, body: &[u8], labels: &mut Labels) -> Result<Vec<u8>, Refusal> {
-    let internal = |error: serde_json::Error| Refusal::internal(error.to_string());
+/// The beginning of [`review`]'s answer, what is left of it, and what to count it as, refusals aside; a patched Pod is
+/// told.
+fn examine(
+    injection: &Injection,
+    body: &[u8],
+    labels: &mut Labels,
+) -> Result<(String, Option<Rest>), Refusal> {
     let review = Review::parse(body).map_err(|error| Refusal::bad_request(error.to_string()))?;
     labels.operation = Operation::from_name(review.request.operation.as_deref());
-    let decision = inject::decide(&review.request, injection).map_err(internal)?;
+    let decision = inject::decide(&review.request, injection);
     labels.outcome = Outcome::of_decision(&decision);
-    let answer = answer::encode(&review, &decision).map_err(internal)?;
-    if let Decision::Patch(patch) = &decision {
-        patched::tell(&review, patch, body);
+    if let Decision::Patch(additions) = &decision {
+        patched::tell(&review, additions, body);
     }
-    Ok(answer)
+    answer::begin(&review, decision, injection).map_err(|error| Refusal::internal(error.to_string()))
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -180,81 +173,4 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let given = given.as_deref().unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Refusal::media_type(given)) }
-}
-
-/// What came of a body before its request had a slot.
-#[derive(Default)]
-struct Early {
-    bytes: Vec<u8>,
-    ended: bool,
-}
-
-impl Early {
-    /// Reads a small body during a wait: hyper tells that an HTTP/1.1 client has gone only once it has read all
-    /// that came before, and whoever has gone should not keep its place. A long one stays where it is: nothing has
-    /// been set aside for it.
-    async fn while_waiting<T>(
-        &mut self,
-        wait: impl Future<Output = Result<T, Refusal>>,
-        body: &mut Body,
-        length: Option<usize>,
-    ) -> Result<T, Refusal> {
-        let mut wait = pin!(wait);
-        loop {
-            tokio::select! {
-                biased;
-                done = wait.as_mut() => return done,
-                frame = body.frame(), if !self.ended && length.is_some_and(|length| length <= EARLY) => match frame {
-                    Some(frame) => append(&mut self.bytes, frame, EARLY)?,
-                    None => self.ended = true,
-                },
-            }
-        }
-    }
-}
-
-/// Reads the rest of a body that is not longer than `longest`, as far as there is memory for it.
-async fn read(
-    memory: &Memory,
-    body: &mut Body,
-    early: Early,
-    longest: usize,
-    step: &mut Step,
-) -> Result<(Vec<u8>, Share), Refusal> {
-    let (Early { mut bytes, ended }, mut share) = (early, Share::default());
-    *step = Step::Memory;
-    memory.grow(&mut share, bytes.len(), longest).await?;
-    *step = Step::Body;
-    while !ended && let Some(frame) = in_time(body.frame(), share.until()).await? {
-        let length = bytes.len() + frame.as_ref().ok().and_then(Frame::data_ref).map_or(0, Bytes::len);
-        *step = Step::Memory;
-        memory.grow(&mut share, length, longest).await?;
-        *step = Step::Body;
-        bytes.reserve_exact(share.room().saturating_sub(bytes.len()));
-        append(&mut bytes, frame, longest)?;
-    }
-    Ok((bytes, share))
-}
-
-/// Waits for what comes next of a body, until it has to be there.
-async fn in_time<T>(next: impl Future<Output = T>, until: Option<Instant>) -> Result<T, Refusal> {
-    match until {
-        None => Ok(next.await),
-        Some(until) => tokio::time::timeout_at(until, next).await.map_err(|_| Refusal::dawdled()),
-    }
-}
-
-/// Copies out of a frame: one of a single byte would keep a whole read buffer.
-fn append(
-    bytes: &mut Vec<u8>,
-    frame: Result<Frame<Bytes>, axum::Error>,
-    limit: usize,
-) -> Result<(), Refusal> {
-    let frame = frame.map_err(|error| Refusal::broken_off(&error))?;
-    let data = frame.data_ref().map(|data| data.as_ref()).unwrap_or_default();
-    if data.len() > limit - bytes.len() {
-        return Err(Refusal::too_large(limit));
-    }
-    bytes.extend_from_slice(data);
-    Ok(())
 }

@@ -2,14 +2,9 @@
 
 use std::collections::HashSet;
 
-use json_patch::{AddOperation, Patch, PatchOperation};
-use jsonptr::{PointerBuf, Token};
-use k8s_openapi::api::core::v1::EnvVar;
-use serde_json::Value;
-
 use crate::{
-    env::Injection,
-    json::{Lenient, Malformed, Object, brief},
+    env::{Injection, Variables},
+    json::{Lenient, MAX_ENTRIES, Malformed, Object, brief},
     review::{
         Request,
         pod::{Container, Pod, PodSpec},
@@ -19,8 +14,8 @@ use crate::{
 /// What comes of a request. Always "allowed".
 #[derive(Debug, PartialEq)]
 pub enum Decision {
-    /// Add variables; never an empty patch.
-    Patch(Patch),
+    /// Add variables; never to nothing.
+    Patch(Vec<Addition>),
     /// A Pod that has all it needs.
     Unchanged,
     /// A Pod that is none of ours to change.
@@ -29,15 +24,59 @@ pub enum Decision {
     Warn(String),
 }
 
+/// What one container is to get. Twelve bytes: it waits for whoever reads a long answer slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addition {
+    /// Where the container is.
+    pub list: List,
+    /// And its place there.
+    pub index: u16,
+    /// How many variables it has; nothing where it has no list of them.
+    pub env: Option<u32>,
+    /// What it has not.
+    pub missing: Variables,
+}
+
+/// A list of containers in a Pod's spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// `initContainers`
+    Init,
+    /// `containers`
+    Main,
+    /// `ephemeralContainers`
+    Ephemeral,
+}
+
+impl List {
+    /// Its key.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Init => "initContainers",
+            Self::Main => "containers",
+            Self::Ephemeral => "ephemeralContainers",
+        }
+    }
+
+    /// The containers in it.
+    #[must_use]
+    pub fn of(self, spec: &PodSpec) -> &[Container] {
+        match self {
+            Self::Init => &spec.init_containers,
+            Self::Main => &spec.containers,
+            Self::Ephemeral => &spec.ephemeral_containers,
+        }
+    }
+}
+
 /// Values of the inject label that mean no: `disable`, and Go's spellings of false.
 pub const OPTED_OUT: [&str; 7] = ["disable", "f", "F", "FALSE", "false", "False", "0"];
 
 /// Decides on one request.
-///
-/// # Errors
-/// When a variable can't be put into JSON, which does not happen.
-pub fn decide(request: &Request<'_>, injection: &Injection) -> Result<Decision, serde_json::Error> {
-    let warn = |why: String| Ok(Decision::Warn(format!("nothing injected: {why}")));
+#[must_use]
+pub fn decide(request: &Request<'_>, injection: &Injection) -> Decision {
+    let warn = |why: String| Decision::Warn(format!("nothing injected: {why}"));
     match &request.kind {
         Some(Object(kind)) if kind.is_pod() => {}
         Some(Object(kind)) => return warn(format!("this webhook is for Pods, not for {kind}")),
@@ -48,9 +87,9 @@ pub fn decide(request: &Request<'_>, injection: &Injection) -> Result<Decision, 
         ("CREATE", "") => false,
         ("UPDATE", "ephemeralcontainers") => true,
         // The environment of a running container can't be changed.
-        ("UPDATE" | "CREATE", _) if request.object.0 != Ok(None) => return Ok(Decision::Skipped),
+        ("UPDATE" | "CREATE", _) if request.object.0 != Ok(None) => return Decision::Skipped,
         ("UPDATE" | "CREATE", _) => return warn("the request has no object".to_owned()),
-        ("DELETE" | "CONNECT", _) => return Ok(Decision::Skipped),
+        ("DELETE" | "CONNECT", _) => return Decision::Skipped,
         (other, _) => return warn(format!("{:?} is not an operation", brief(other))),
     };
     let pod = match readable(&request.object, "object") {
@@ -60,11 +99,14 @@ pub fn decide(request: &Request<'_>, injection: &Injection) -> Result<Decision, 
     };
     let opted_out = pod.inject.as_deref().is_some_and(|value| OPTED_OUT.contains(&value));
     if opted_out || pod.mirror {
-        return Ok(Decision::Skipped);
+        return Decision::Skipped;
     }
     let Some(spec) = &pod.spec else {
         return warn("the Pod is malformed: object.spec is missing".to_owned());
     };
+    if spec.init_containers.len() + spec.containers.len() + spec.ephemeral_containers.len() > MAX_ENTRIES {
+        return warn(format!("the Pod has more than {MAX_ENTRIES} containers"));
+    }
     // A container that may have been there before must not be touched: the update would be refused as a whole.
     let old = match readable(&request.old_object, "oldObject") {
         _ if !debugging => None,
@@ -72,8 +114,8 @@ pub fn decide(request: &Request<'_>, injection: &Injection) -> Result<Decision, 
         Ok(_) => return warn("the request has no oldObject, or one without spec".to_owned()),
         Err(Malformed(why)) => return warn(format!("the Pod was malformed before: {why}")),
     };
-    let operations = operations(spec, debugging, old, injection)?;
-    Ok(if operations.is_empty() { Decision::Unchanged } else { Decision::Patch(Patch(operations)) })
+    let additions = additions(spec, debugging, old, injection);
+    if additions.is_empty() { Decision::Unchanged } else { Decision::Patch(additions) }
 }
 
 fn readable<'a>(object: &'a Lenient<Pod>, key: &str) -> Result<Option<&'a Pod>, Malformed> {
@@ -82,63 +124,31 @@ fn readable<'a>(object: &'a Lenient<Pod>, key: &str) -> Result<Option<&'a Pod>, 
 
 /// Init containers, then containers, then ephemeral containers, each list in its own order. While debugging
 /// (an update of `ephemeralcontainers`), only ephemeral containers that were not there before.
-fn operations(
-    spec: &PodSpec,
-    debugging: bool,
-    old: Option<&PodSpec>,
-    injection: &Injection,
-) -> Result<Vec<PatchOperation>, serde_json::Error> {
+fn additions(spec: &PodSpec, debugging: bool, old: Option<&PodSpec>, injection: &Injection) -> Vec<Addition> {
     let old = old.map(|old| old.ephemeral_containers.as_slice()).unwrap_or_default();
     let old: HashSet<&str> = old.iter().map(|container| container.name.as_str()).collect();
     let lists = [
-        ("initContainers", &spec.init_containers, !debugging),
-        ("containers", &spec.containers, !debugging),
-        ("ephemeralContainers", &spec.ephemeral_containers, injection.ephemeral_containers),
+        (List::Init, !debugging),
+        (List::Main, !debugging),
+        (List::Ephemeral, injection.ephemeral_containers),
     ];
-    let mut operations = Vec::new();
-    for (list, containers, _) in lists.into_iter().filter(|(.., changeable)| *changeable) {
-        for (index, container) in containers.iter().enumerate() {
-            if !old.contains(container.name.as_str()) {
-                add(list, index, container, injection, &mut operations)?;
+    let mut additions = Vec::new();
+    for (list, _) in lists.into_iter().filter(|(_, changeable)| *changeable) {
+        for (index, container) in (0..).zip(list.of(spec)) {
+            let missing = missing(container, injection);
+            if !missing.is_empty() && !old.contains(container.name.as_str()) {
+                let env = container.env.map(|env| env.len);
+                additions.push(Addition { list, index, env, missing });
             }
         }
     }
-    Ok(operations)
+    additions
 }
 
-/// One operation where the container has no environment, else one a variable, at the end.
-fn add(
-    list: &'static str,
-    index: usize,
-    container: &Container,
-    injection: &Injection,
-    operations: &mut Vec<PatchOperation>,
-) -> Result<(), serde_json::Error> {
-    let env = container.env.unwrap_or_default();
-    let missing: Vec<&EnvVar> = injection
-        .variables
-        .iter()
-        .filter(|(variable, _)| !env.present.contains(*variable))
-        .map(|(_, entry)| entry)
-        .collect();
-    let path = |rest: &[Token<'static>]| {
-        let mut path = PointerBuf::from_tokens([
-            Token::new("spec"),
-            Token::new(list),
-            Token::from(index),
-            Token::new("env"),
-        ]);
-        rest.iter().for_each(|token| path.push_back(token.clone()));
-        path
-    };
-    let mut push =
-        |path: PointerBuf, value: Value| operations.push(PatchOperation::Add(AddOperation { path, value }));
-    if container.env.is_none() && !missing.is_empty() {
-        push(path(&[]), serde_json::to_value(missing)?);
-        return Ok(());
-    }
-    for (position, entry) in (env.len..).zip(missing) {
-        push(path(&[Token::from(position)]), serde_json::to_value(entry)?);
-    }
-    Ok(())
+fn missing(container: &Container, injection: &Injection) -> Variables {
+    let present = container.env.unwrap_or_default().present;
+    let mut missing = Variables::default();
+    let variables = injection.variables.iter().map(|(variable, _)| *variable);
+    variables.filter(|variable| !present.contains(*variable)).for_each(|variable| missing.insert(variable));
+    missing
 }

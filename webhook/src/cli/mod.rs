@@ -62,7 +62,7 @@ fn command() -> Command {
             string("host", "[optional] host is the address that the server will listen on. Defaults to \"\" - all addresses.")
                 .default_value(""),
             inject_ephemeral_containers(),
-            value("max-buffered-bytes", "int", parse_budget, "[optional] max-buffered-bytes is the memory for the bodies of all requests at once. A request waits for its part until shortly before its timeout. At least max-request-bytes.")
+            value("max-buffered-bytes", "int", parse_budget, "[optional] max-buffered-bytes is the memory for the bodies of all requests at once, a sixteenth of it for those of up to 64 KiB. A request waits for its part until shortly before its timeout. At least max-request-bytes; with less than twice that, long bodies are read one at a time.")
                 .default_value("67108864"),
             value("max-in-flight", "int", parse_count, "[optional] max-in-flight is the number of requests that are read and answered at once. Others wait for their turn until shortly before their timeout.")
                 .default_value("256"),

@@ -41,9 +41,8 @@ pub(super) fn print(matches: &ArgMatches) -> Result<String, Stop> {
     let Subdomain(name) = given(matches, "name")?;
     let injection = Injection::new(host, matches.get_one("apiserver-port").copied(), ephemeral);
     let entries = injection.variables.iter();
-    let mutations = entries.map(|(variable, entry)| {
-        mutation(*variable, entry.value.as_deref().unwrap_or_default(), injection.ephemeral_containers)
-    });
+    let mutations =
+        entries.map(|(variable, value)| mutation(*variable, value, injection.ephemeral_containers));
     Ok(format!(
         "# Has the API server put its name into every new Pod, and every debug container, by itself: instead of the
 # webhook, which need not run then. Kubernetes 1.36 or later. Printed by: apiserver-proxy-pod-webhook manifest policy

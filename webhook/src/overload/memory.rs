@@ -1,17 +1,15 @@
-//! The memory of all bodies and long answers.
+//! The memory of all bodies.
 //!
-//! A body takes its share as it arrives, so who announces much and sends nothing has nothing. Bodies that grow could
-//! all hold a part and wait for each other for ever; therefore one body's worth is kept apart, the reserve. When the
-//! rest, the pool, is taken, one body after the other gets the reserve, which is enough for it to the end, and gives
-//! its part of the pool to the others. It has the reserve only for as long as it keeps coming; whoever stops half way
-//! without it keeps what has come till its time is up.
-//!
-//! An answer that is longer than its body waits for more while it holds something; that wait ends with the patience of
-//! its client.
+//! A body takes its share as it arrives, so who announces much and sends nothing has nothing. Small bodies, which
+//! nearly all are, have a part of their own, which long ones can't fill, and the pool besides. Long ones share the
+//! pool. Bodies that grow could all hold a part of it and wait for each other for ever; therefore one body's worth is
+//! kept apart, the reserve. When the rest is taken, one body after the other gets the reserve, which is enough for it
+//! to the end, and gives its part of the pool to the others. It has the reserve only for as long as it keeps coming;
+//! whoever stops half way without it keeps what has come till its time is up. A body that is read waits for nothing,
+//! so all that is taken comes back.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::Bytes;
 use tokio::{
     sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -20,14 +18,15 @@ use tokio::{
 use super::Limits;
 use crate::status::Refusal;
 
-/// A body or an answer counts for its length and this part of it: what the allocator leaves between large blocks, and
-/// the buffers that fill while one arrives. Measured with 64 MiB and 64 reviews of 3 MB at once: with a quarter the
-/// process takes 87 to 97 MB at most, with a third 76 to 88.
+/// A body counts for its length and this part of it: what the allocator leaves between large blocks, and the buffers
+/// that fill while one arrives. Measured with 64 MiB and 64 reviews of 3 MB at once: with a quarter the process takes
+/// 87 to 97 MB at most, with a third 76 to 88.
 const BESIDE: usize = 3;
-/// Answers up to this many bytes are not counted: they fit the buffers that each connection has anyway.
-const SMALL: usize = 16 * 1024;
-/// What a body takes at a time, in bytes; a quarter of what has come where that is more.
+/// What a body takes at a time, in bytes; a quarter of what has come where that is more. One that is announced to be
+/// no longer than this is small.
 const STEP: usize = 64 * 1024;
+/// The part of all memory that is for small bodies.
+const FOR_SMALL: usize = 16;
 /// How long whoever has the reserve may take for each MiB. The longest body that is allowed comes faster than
 /// that if it comes within the longest time that an API server waits.
 pub const PIECE_TIME: Duration = Duration::from_secs(3);
@@ -37,18 +36,25 @@ const PIECE: usize = 1024 * 1024;
 /// What is left.
 #[derive(Debug)]
 pub struct Memory {
-    /// The pool's.
-    size: usize,
-    pool: Arc<Semaphore>,
+    small: Part,
+    pool: Part,
     /// One permit, for all of it.
     reserve: Arc<Semaphore>,
+}
+
+/// A part that many can have some of.
+#[derive(Debug)]
+struct Part {
+    size: usize,
+    left: Arc<Semaphore>,
 }
 
 /// Memory that is taken; given back when dropped.
 #[derive(Debug, Default)]
 pub struct Share {
     room: usize,
-    pool: Option<OwnedSemaphorePermit>,
+    /// Of the pool, or of the small ones' part, where one helping is enough.
+    taken: Option<OwnedSemaphorePermit>,
     reserve: Option<Turn>,
 }
 
@@ -75,25 +81,36 @@ impl Share {
         self.room
     }
 
-    fn of_pool(&self) -> usize {
-        self.pool.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    fn add(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+    }
+}
+
+impl Part {
+    fn new(size: usize) -> Self {
+        let size = size.min(Semaphore::MAX_PERMITS);
+        Self { size, left: Arc::new(Semaphore::new(size)) }
     }
 
-    fn add(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.pool {
-            Some(pool) => pool.merge(more),
-            None => self.pool = Some(more),
+    /// Waits for some; for ever if there is not that much.
+    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, AcquireError> {
+        match u32::try_from(bytes) {
+            Ok(permits) if bytes <= self.size => Arc::clone(&self.left).acquire_many_owned(permits).await,
+            _ => std::future::pending().await,
         }
     }
 }
 
 impl Memory {
-    /// All of it free.
+    /// All of it free. There is always room for one small and one long body, even where that is more than the limit.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let reserve = price(limits.request_bytes).min(limits.buffered_bytes);
-        let size = (limits.buffered_bytes - reserve).min(Semaphore::MAX_PERMITS);
-        Self { size, pool: Arc::new(Semaphore::new(size)), reserve: Arc::new(Semaphore::new(1)) }
+        let small = (limits.buffered_bytes / FOR_SMALL).max(price(STEP));
+        let pool = limits.buffered_bytes.saturating_sub(small + price(limits.request_bytes));
+        Self { small: Part::new(small), pool: Part::new(pool), reserve: Arc::new(Semaphore::new(1)) }
     }
 
     /// Waits until a body's share is enough for `length` bytes of the `whole` that it may have.
@@ -108,49 +125,21 @@ impl Memory {
             return Ok(());
         }
         let room = (length + length / 4).next_multiple_of(STEP).min(whole.max(length));
-        tokio::select! {
+        let wanted = price(room).saturating_sub(price(share.room));
+        let more = tokio::select! {
             biased;
-            more = self.take(price(room).saturating_sub(share.of_pool())) => {
-                share.add(more.map_err(closed)?);
-                share.room = room;
-            }
+            more = self.small.take(wanted), if whole <= STEP => more,
+            more = self.pool.take(wanted) => more,
             permit = Arc::clone(&self.reserve).acquire_owned() => {
                 let (until, length) = (Instant::now() + PIECE_TIME, length.saturating_add(PIECE));
                 share.reserve = Some(Turn { _permit: permit.map_err(closed)?, until, length });
-                (share.pool, share.room) = (None, whole);
+                (share.taken, share.room) = (None, whole);
+                return Ok(());
             }
-        }
+        };
+        share.add(more.map_err(closed)?);
+        share.room = room;
         Ok(())
-    }
-
-    /// Makes an answer out of what was a body's share; the share is given back when the answer is sent. A small one
-    /// fits the connection's buffers and needs none.
-    ///
-    /// # Errors
-    /// None in practice.
-    pub async fn keep(&self, mut share: Share, answer: Vec<u8>) -> Result<Bytes, Refusal> {
-        if answer.len() <= SMALL {
-            return Ok(answer.into());
-        }
-        let (wanted, has) = (price(answer.len()), share.of_pool());
-        if wanted > has {
-            // The reserve is for bodies: whoever reads an answer slowly must not have it, if there is a pool at all.
-            if wanted <= self.size || share.reserve.is_none() {
-                share.add(self.take((wanted - has).min(self.size - has)).await.map_err(closed)?);
-                share.reserve = None;
-            }
-        } else if let Some(pool) = &mut share.pool {
-            drop(pool.split(has - wanted));
-        }
-        Ok(Bytes::from_owner(Kept { answer, _share: share }))
-    }
-
-    /// Waits for a part of the pool; for ever if it is not that large.
-    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, AcquireError> {
-        match u32::try_from(bytes) {
-            Ok(permits) if bytes <= self.size => Arc::clone(&self.pool).acquire_many_owned(permits).await,
-            _ => std::future::pending().await,
-        }
     }
 }
 
@@ -163,25 +152,13 @@ fn closed(error: AcquireError) -> Refusal {
     Refusal::internal(error.to_string())
 }
 
-/// An answer until it is sent.
-struct Kept {
-    answer: Vec<u8>,
-    _share: Share,
-}
-
-impl AsRef<[u8]> for Kept {
-    fn as_ref(&self) -> &[u8] {
-        &self.answer
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MIB: usize = 1024 * 1024;
 
-    /// A pool of about three MiB, and a reserve for one body of four.
+    /// A pool of two and a half MiB, half of one for small bodies, and a reserve for one body of four.
     fn memory() -> Memory {
         Memory::new(Limits { request_bytes: 4 * MIB, in_flight: 9, buffered_bytes: 8 * MIB + MIB / 2 })
     }
@@ -196,16 +173,16 @@ mod tests {
         let mut share = Share::default();
         for (length, whole, taken) in [
             (0, MIB, 0),
-            (100, 1000, 1333),
-            (1000, 1000, 1333),
-            (1001, MIB, STEP + STEP / 3),
+            (1, MIB, STEP + STEP / 3),
             (STEP, MIB, STEP + STEP / 3),
+            (STEP + 1, 100_000, 133_333),
+            (100_000, 100_000, 133_333),
         ] {
             memory.grow(&mut share, length, whole).await.unwrap();
-            assert_eq!(memory.pool.available_permits(), memory.size - taken, "{length} of {whole}");
+            assert_eq!(memory.pool.left.available_permits(), memory.pool.size - taken, "{length} of {whole}");
         }
         drop(share);
-        assert_eq!(memory.pool.available_permits(), memory.size);
+        assert_eq!(memory.pool.left.available_permits(), memory.pool.size);
     }
 
     #[tokio::test(start_paused = true)]
@@ -232,7 +209,10 @@ mod tests {
             }
         }
         assert!(shares.is_empty(), "{shares:?}");
-        assert_eq!((memory.pool.available_permits(), memory.reserve.available_permits()), (memory.size, 1));
+        assert_eq!(
+            (memory.pool.left.available_permits(), memory.reserve.available_permits()),
+            (memory.pool.size, 1)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -251,31 +231,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_answer_is_counted_until_it_is_sent_and_leaves_the_reserve() {
+    async fn small_bodies_pass_by_long_ones_that_wait() {
         let memory = memory();
-        let (mut other, mut share) = (Share::default(), Share::default());
-        memory.grow(&mut other, MIB, 4 * MIB).await.unwrap();
-        memory.grow(&mut share, MIB, 4 * MIB).await.unwrap();
-        assert!(share.until().is_some());
-        let answer = memory.keep(share, vec![1; 100_000]).await.unwrap();
-        assert_eq!(memory.reserve.available_permits(), 1);
-        drop(other);
-        let second = answer.slice(50_000..);
-        drop(answer);
-        assert_eq!(memory.pool.available_permits(), memory.size - 133_333);
-        drop(second);
-        assert_eq!(memory.pool.available_permits(), memory.size);
+        let mut long = [Share::default(), Share::default()];
+        let (mut waiting, mut unknown) = (Share::default(), Share::default());
+        for share in &mut long {
+            memory.grow(share, MIB, 4 * MIB).await.unwrap();
+        }
+        assert!(long[1].until().is_some() && memory.pool.left.available_permits() > 2 * price(STEP));
+        let wait = memory.grow(&mut waiting, MIB, 4 * MIB);
+        let small = async {
+            let (mut first, mut second) = (Share::default(), Share::default());
+            for share in [&mut first, &mut second] {
+                memory.grow(share, 1, STEP).await.unwrap();
+                assert_eq!(share.until(), None);
+            }
+            assert!(soon(memory.grow(&mut unknown, 1, 4 * MIB)).await.is_none(), "it may be long");
+        };
+        tokio::select! {
+            biased;
+            _ = wait => panic!("there is no room"),
+            () = small => {}
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_body_at_a_time_where_there_is_room_for_one() {
+    async fn small_ones_share_the_pool_when_there_are_many() {
+        let memory = memory();
+        let mut shares: Vec<Share> = Vec::new();
+        for _ in 0..20 {
+            let mut share = Share::default();
+            memory.grow(&mut share, 1, STEP).await.unwrap();
+            assert_eq!(share.until(), None);
+            shares.push(share);
+        }
+        assert!(memory.small.left.available_permits() < price(STEP));
+        assert!(memory.pool.left.available_permits() < memory.pool.size);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_long_body_at_a_time_where_there_is_room_for_one() {
         let memory = Memory::new(Limits { request_bytes: MIB, in_flight: 9, buffered_bytes: MIB });
-        let (mut first, mut second) = (Share::default(), Share::default());
+        let (mut first, mut second, mut small) = (Share::default(), Share::default(), Share::default());
         memory.grow(&mut first, 10, MIB).await.unwrap();
-        assert!(soon(memory.grow(&mut second, 10, 10)).await.is_none());
-        let answer = memory.keep(first, vec![1; 2 * MIB]).await.unwrap();
-        assert!(soon(memory.grow(&mut second, 10, 10)).await.is_none());
-        drop(answer);
-        memory.grow(&mut second, 10, 10).await.unwrap();
+        assert!(soon(memory.grow(&mut second, 10, MIB)).await.is_none());
+        memory.grow(&mut small, 10, 10).await.unwrap();
+        drop(first);
+        memory.grow(&mut second, 10, MIB).await.unwrap();
     }
 }

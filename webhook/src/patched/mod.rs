@@ -9,13 +9,12 @@
 
 mod subject;
 
-use json_patch::{Patch, PatchOperation};
 use tracing::Level;
 
 use self::subject::Subject;
-use crate::review::{
-    Review,
-    pod::{Container, PodSpec},
+use crate::{
+    inject::Addition,
+    review::{Review, pod::PodSpec},
 };
 
 /// The longest name of an object.
@@ -28,7 +27,7 @@ const MOST_CONTAINERS: usize = 10;
 /// Writes the line. Where nobody reads it, this costs the question whether somebody does.
 ///
 /// `body` is what `review` was read from: names are no concern of a review's, so they are looked for only now.
-pub fn tell(review: &Review<'_>, patch: &Patch, body: &[u8]) {
+pub fn tell(review: &Review<'_>, additions: &[Addition], body: &[u8]) {
     if !tracing::enabled!(Level::DEBUG) {
         return;
     }
@@ -40,42 +39,23 @@ pub fn tell(review: &Review<'_>, patch: &Patch, body: &[u8]) {
         name = subject.name,
         generate_name = subject.generate_name,
         owner = subject.owner,
-        containers = spec.map(|spec| containers(spec, patch)),
+        containers = spec.map(|spec| containers(spec, additions)),
         "pod patched"
     );
 }
 
-/// The names of the containers that a patch adds to, in its order: `init,app`; of more than [`MOST_CONTAINERS`] the
+/// The names of the containers that are added to, in that order: `init,app`; of more than [`MOST_CONTAINERS`] the
 /// first, and how many are left out: `a,b,…,+7`.
-fn containers(spec: &PodSpec, patch: &Patch) -> String {
-    let mut places: Vec<(String, usize)> = patch.0.iter().filter_map(place).collect();
-    // One that gets two variables has two operations, one after the other.
-    places.dedup();
-    let left_out = places.len().saturating_sub(MOST_CONTAINERS);
-    let names = places.iter().take(MOST_CONTAINERS).map(|(list, index)| {
-        let name = find(spec, list, *index).map(|container| container.name.as_str()).unwrap_or_default();
+fn containers(spec: &PodSpec, additions: &[Addition]) -> String {
+    let left_out = additions.len().saturating_sub(MOST_CONTAINERS);
+    let names = additions.iter().take(MOST_CONTAINERS).map(|Addition { list, index, .. }| {
+        let container = list.of(spec).get(usize::from(*index));
+        let name = container.map(|container| container.name.as_str()).unwrap_or_default();
         // No Pod is created with such a container.
-        if name.is_empty() { format!("{list}[{index}]") } else { printable(name, LONGEST_LABEL) }
+        if name.is_empty() { format!("{}[{index}]", list.name()) } else { printable(name, LONGEST_LABEL) }
     });
     let left_out = (left_out > 0).then(|| format!("+{left_out}"));
     names.chain(left_out).collect::<Vec<_>>().join(",")
-}
-
-/// `/spec/LIST/INDEX/env…`
-fn place(operation: &PatchOperation) -> Option<(String, usize)> {
-    let PatchOperation::Add(add) = operation else { return None };
-    let mut tokens = add.path.tokens().skip(1);
-    let list = tokens.next()?.decoded().into_owned();
-    Some((list, tokens.next()?.decoded().parse().ok()?))
-}
-
-fn find<'a>(spec: &'a PodSpec, list: &str, index: usize) -> Option<&'a Container> {
-    let list = match list {
-        "initContainers" => &spec.init_containers,
-        "containers" => &spec.containers,
-        _ => &spec.ephemeral_containers,
-    };
-    list.get(index)
 }
 
 /// A text on one line, in ASCII, and not much longer than `longest`.
@@ -123,11 +103,11 @@ mod tests {
             );
             let review = Review::parse(body.as_bytes()).unwrap();
             let injection = Injection::new(&"foo.bar.".parse().unwrap(), Some(443), true);
-            let inject::Decision::Patch(patch) = inject::decide(&review.request, &injection).unwrap() else {
+            let inject::Decision::Patch(additions) = inject::decide(&review.request, &injection) else {
                 panic!("no patch for {spec}")
             };
             let pod = review.request.object.0.unwrap().unwrap();
-            assert_eq!(containers(&pod.spec.unwrap(), &patch), named, "{spec}");
+            assert_eq!(containers(&pod.spec.unwrap(), &additions), named, "{spec}");
         }
     }
 

@@ -12,6 +12,9 @@ use serde::Deserialize;
 use self::pod::Pod;
 use crate::json::{self, Lenient, Object};
 
+/// Longest uid, in bytes, that is echoed.
+const LONGEST_UID: usize = 1024;
+
 /// A version of the protocol; a request is answered in its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -63,6 +66,9 @@ pub enum BadReview {
     /// No uid in it.
     #[error("the AdmissionReview's request has no uid")]
     NoUid,
+    /// One that would make the answer long.
+    #[error("the AdmissionReview's request has a uid of {0} bytes; an API server's has 36")]
+    LongUid(usize),
 }
 
 /// One request of an API server.
@@ -161,6 +167,10 @@ impl<'a> Review<'a> {
             }
         };
         let Object(request) = envelope.request.ok_or(BadReview::NoRequest)?;
-        if request.uid.is_empty() { Err(BadReview::NoUid) } else { Ok(Self { version, request }) }
+        match request.uid.len() {
+            0 => Err(BadReview::NoUid),
+            1..=LONGEST_UID => Ok(Self { version, request }),
+            length => Err(BadReview::LongUid(length)),
+        }
     }
 }

@@ -50,7 +50,7 @@ pub struct Container {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Env {
     /// Entries in the list.
-    pub len: usize,
+    pub len: u32,
     /// Those of ours that are among them.
     pub present: Variables,
 }

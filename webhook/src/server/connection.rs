@@ -1,6 +1,11 @@
 //! One connection: TLS, then HTTP, until it ends or has to.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -21,7 +26,9 @@ use tower::ServiceExt;
 use super::{
     Phase,
     activity::{Activity, Heads},
-    stage::Stage,
+    places::{self, BRIEF, Place},
+    stage::{Stage, State},
+    writes::Writes,
 };
 use crate::{certificates::Certificates, handler::Peer};
 
@@ -29,12 +36,14 @@ use crate::{certificates::Certificates, handler::Peer};
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may stay without a request.
 const IDLE_TIME: Duration = Duration::from_secs(120);
-/// Longest piece of a connection, in bytes, that is read ahead of what its requests ask for; a head must fit. A
-/// request that waits for its turn costs that much, outside of what is counted.
-const READ_AHEAD: u32 = 32 * 1024;
+/// Longest piece of an HTTP/1.1 connection, in bytes, that is read ahead of what its request asks for; a head must
+/// fit. What requests that wait for their turn cost is outside of what is counted.
+const READ_AHEAD: usize = 32 * 1024;
+/// The same of a stream of HTTP/2, and of what waits to be written there.
+const WINDOW: u32 = 16 * 1024;
 /// Requests at once on an HTTP/2 connection. Each may have its whole window waiting; if together they could fill the
 /// connection's, those that wait for a slot would hold up the bodies of those that have one.
-const STREAMS: u32 = 64;
+const STREAMS: u32 = 32;
 /// How long an HTTP/1.1 connection without a request may stay when the server closes: one may be on its way.
 const LAST_REQUEST_TIME: Duration = Duration::from_secs(1);
 /// How long a client may take to leave once it was told to, and nothing of its runs.
@@ -53,20 +62,32 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     service: Service,
-    phase: watch::Receiver<Phase>,
+    state: watch::Receiver<State>,
+    mut place: Place,
 ) {
     // Answers are small and complete: never hold them back. A socket that refuses this is about to fail anyway.
     let _ = stream.set_nodelay(true);
+    let stream = Writes::new(stream);
     let Some(certificates) = &service.certificates else {
-        return http(stream, peer, false, service, phase).await;
+        return http(stream, peer, false, service, state).await;
     };
     let Some(config) = certificates.config() else { return };
-    let handshake = TlsAcceptor::from(config).accept(stream);
-    match tokio::time::timeout(HANDSHAKE_TIME, handshake).await {
-        Ok(Ok(stream)) => {
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            http(stream, peer, http2, service, phase).await;
+    let handshake = async {
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        if http2 {
+            place.widen().await;
         }
+        Ok::<_, std::io::Error>((stream, http2))
+    };
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(HANDSHAKE_TIME, handshake) => ended,
+        () = places::is_wanted(state.clone(), Instant::now()) => {
+            return tracing::debug!(%peer, "TLS handshake gave way to others");
+        }
+    };
+    match ended {
+        Ok(Ok((stream, http2))) => http(stream, peer, http2, service, state).await,
         // A client that refuses our certificate shows here and nowhere else. One that just leaves is a probe.
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
             static LINES: Sparing = Sparing::new();
@@ -84,7 +105,7 @@ async fn http(
     peer: SocketAddr,
     http2: bool,
     service: Service,
-    mut phase: watch::Receiver<Phase>,
+    mut state: watch::Receiver<State>,
 ) {
     let activity = Activity::new();
     let Service { router, stage, .. } = service;
@@ -106,11 +127,13 @@ async fn http(
     };
     // HTTP/2 clients are sent elsewhere as soon as the server is leaving (GOAWAY ends nothing that runs), those
     // that come later only at the end. HTTP/1.1 has no such message but the header on an answer.
-    let from = if http2 && *phase.borrow() == Phase::Serving { Phase::Leaving } else { Phase::Closing };
+    let from = if http2 && state.borrow().phase == Phase::Serving { Phase::Leaving } else { Phase::Closing };
     let sent_away = async {
-        // The phase's sender outlives every connection.
-        let _ = phase.wait_for(|phase| *phase >= from).await.is_ok();
-        if !http2 {
+        let idle = || activity.idle() >= BRIEF;
+        // The sender outlives every connection.
+        let told = state.wait_for(|state| state.phase >= from || state.crowded && idle()).await;
+        let crowded = told.is_ok_and(|state| state.phase < from);
+        if !http2 && !crowded {
             tokio::time::sleep(LAST_REQUEST_TIME).await;
         }
     };
@@ -140,15 +163,16 @@ async fn http(
         run!(
             conn::http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
-                .initial_stream_window_size(READ_AHEAD)
-                .initial_connection_window_size(READ_AHEAD * STREAMS)
+                .initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW * STREAMS)
+                .max_send_buf_size(WINDOW as usize)
                 .max_concurrent_streams(STREAMS)
                 .serve_connection(TokioIo::new(stream), answer)
         )
     } else {
         let mut builder = conn::http1::Builder::new();
         // The head's own time is the stream's business.
-        builder.timer(TokioTimer::new()).header_read_timeout(IDLE_TIME).max_buf_size(READ_AHEAD as usize);
+        builder.timer(TokioTimer::new()).header_read_timeout(IDLE_TIME).max_buf_size(READ_AHEAD);
         let stream = Heads::new(stream, Arc::clone(&activity));
         run!(builder.serve_connection(TokioIo::new(stream), answer))
     };

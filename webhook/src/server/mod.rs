@@ -7,7 +7,9 @@
 mod activity;
 mod connection;
 mod listen;
+mod places;
 mod stage;
+mod writes;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

