@@ -45,7 +45,10 @@ impl Certificates {
     }
 
     fn show(&self, (config, identity): (Arc<ServerConfig>, Identity)) {
-        tracing::info!(%identity, "certificate in use");
+        match self.current.load().is_some() {
+            true => tracing::info!(%identity, "certificate replaced"),
+            false => tracing::info!(%identity, "certificate loaded"),
+        }
         self.current.store(Some(Arc::new((config, identity))));
         self.there.notify_one();
     }
