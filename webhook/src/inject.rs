@@ -132,7 +132,8 @@ fn additions(spec: &PodSpec, debugging: bool, old: Option<&PodSpec>, injection: 
         (List::Main, !debugging),
         (List::Ephemeral, injection.ephemeral_containers),
     ];
-    let mut additions = Vec::new();
+    let most = lists.iter().map(|(list, _)| list.of(spec).len()).sum();
+    let mut additions = Vec::with_capacity(most);
     for (list, _) in lists.into_iter().filter(|(_, changeable)| *changeable) {
         for (index, container) in (0..).zip(list.of(spec)) {
             let missing = missing(container, injection);

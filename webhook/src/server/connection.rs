@@ -15,6 +15,7 @@ use axum::{
 use common::sparing::Sparing;
 use hyper::{body::Incoming, server::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -34,6 +35,9 @@ use crate::{certificates::Certificates, handler::Peer};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+/// What the kernel keeps of answers that nobody reads, in bytes; by itself it would keep megabytes, which count for
+/// the container's limit too.
+const SEND_BUFFER: usize = 64 * 1024;
 /// How long a connection may stay without a request.
 const IDLE_TIME: Duration = Duration::from_secs(120);
 /// Longest piece of an HTTP/1.1 connection, in bytes, that is read ahead of what its request asks for; a head must
@@ -67,6 +71,7 @@ pub(super) async fn serve(
 ) {
     // Answers are small and complete: never hold them back. A socket that refuses this is about to fail anyway.
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let stream = Writes::new(stream);
     let Some(certificates) = &service.certificates else {
         return http(stream, peer, false, service, state).await;
