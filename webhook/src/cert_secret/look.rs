@@ -129,7 +129,8 @@ impl Keeper {
         wanted.write(&mut secret);
         match self.secret.put(&secret).await {
             Ok(written) => {
-                let names = self.names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                let names = wanted.newest.as_ref().map(Pair::names).unwrap_or_default();
+                let names = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
                 tracing::info!(secret = self.secret.object.what(), names, reason, "certificate stored");
                 looked.secret = version(&written);
                 wanted
