@@ -80,6 +80,15 @@ fn lists_are_composed_in_order() {
 }
 
 #[test]
+fn a_named_api_server_is_direct_for_all_with_and_without_its_dot() {
+    let list = no_proxy(&with_proxy("cluster: {apiServer: foo.bar}")).to_string();
+    for host in ["foo.bar", "foo.bar."] {
+        let ways = explain(&host.parse().unwrap(), &list);
+        assert!(ways.iter().all(|(_, way)| !way.is_proxy()), "{host}: {ways:?}");
+    }
+}
+
+#[test]
 fn errors_say_where_and_what() {
     for (file, expected) in [
         ("", "line 1, column 1: proxy: no proxy is named; give http, https or both"),
