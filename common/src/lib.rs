@@ -1,6 +1,7 @@
 //! What both binaries share.
 //!
 //! - [`backoff`], [`contention`]: how long to wait after a failure, and when somebody fights back.
+//! - [`egress`]: a corporate proxy, told to Pods and nodes.
 //! - [`flags`]: command lines as Go programs have them (pflag), and the environment beside them.
 //! - [`duration`]: Go durations, read and printed.
 //! - [`listen`]: `host:port`, and a TCP listener there.
@@ -11,11 +12,12 @@
 //! - [`version`]: what `--version` says.
 //! - [`zpages`]: `/livez`, `/readyz`, `/metrics`, `/statusz`, `/flagz`, and a probe for them.
 //!
-//! Nothing in here knows about nodes, Pods or Kubernetes.
+//! Nothing in here but [`egress`] knows about nodes, Pods or Kubernetes.
 
 pub mod backoff;
 pub mod contention;
 pub mod duration;
+pub mod egress;
 pub mod flags;
 pub mod klog;
 pub mod listen;

@@ -1,0 +1,230 @@
+//! What the file says, and what comes of it.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SEED: &str = include_str!("../../../testdata/egress/seed/config.yaml");
+
+fn config(text: &str) -> Config {
+    Config::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn with_proxy(rest: &str) -> Config {
+    config(&format!("proxy: {{http: 'http://proxy'}}\n{rest}"))
+}
+
+#[test]
+fn the_seed_comes_out_to_the_letter() {
+    let config = config(SEED);
+    let expected = include_str!("../../../testdata/egress/seed/no-proxy.txt");
+    assert_eq!(no_proxy(&config).to_string(), expected.trim_end());
+    assert_eq!(drop_in(&config).reveal(), include_str!("../../../testdata/egress/seed/http-proxy.conf"));
+    let names: Vec<_> = variables(&config).iter().map(|variable| variable.name).collect();
+    assert_eq!(names, ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]);
+    let excluded = |namespace, name| config.pods.exclude.covers(namespace, name, |_| None);
+    assert!(excluded("kube-system", "x") && excluded("x", "capi-x") && !excluded("x", "x"));
+    assert!(
+        config
+            .pods
+            .exclude
+            .covers("x", "x", |key| { (key == "policies.kyverno.io/inject-proxy-env").then_some("exclude") })
+    );
+}
+
+#[test]
+fn nothing_that_is_printed_has_the_password() {
+    let config = config(SEED);
+    let printed = format!("{config:?} {:?} {:?}", variables(&config), drop_in(&config));
+    assert!(!printed.contains("Password") && !printed.contains("myProxyUser"), "{printed}");
+    assert!(printed.contains("http://***@192.168.52.220:3128"), "{printed}");
+}
+
+#[test]
+fn what_is_left_out_has_a_default() {
+    let config = with_proxy("nodes:\npods: {exclude: {}}");
+    assert_eq!(no_proxy(&config).to_string(), "cluster.local,svc,127.0.0.1,localhost");
+    assert_eq!(config.nodes.units, ["containerd", "kubelet"]);
+    assert_eq!(config.pods.exclude.namespaces, [Pattern::new("kube-system")]);
+    assert_eq!((config.pods.overwrite, &config.pods.credentials_secret), (false, &None));
+    assert_eq!(variables(&config).len(), 4, "no https");
+    assert_eq!(with_proxy("pods: {exclude: {namespaces: []}}").pods.exclude.namespaces, []);
+    let more =
+        with_proxy("nodes: {units: docker.service}\npods: {overwrite: true, credentialsSecret: {name: a}}");
+    assert_eq!((more.nodes.units, more.pods.overwrite), (vec!["docker".to_owned()], true));
+    assert_eq!(more.pods.credentials_secret.as_deref(), Some("a"));
+}
+
+#[test]
+fn lists_are_composed_in_order() {
+    for (file, expected) in [
+        (
+            "cluster: {domain: corp.example., apiServer: Foo.bar.}",
+            "corp.example,Foo.bar,Foo.bar.,svc,127.0.0.1,localhost",
+        ),
+        (
+            "cluster: {apiServer: [10.0.0.1, api], podCIDRs: 10.1.0.0/16, serviceCIDRs: [10.2.0.0/16, 10.1.0.0/16]}",
+            "cluster.local,10.2.0.0/16,10.1.0.0/16,10.0.0.1,api,api.,svc,127.0.0.1,localhost",
+        ),
+        ("dialects: wide", "cluster.local,svc,127.0.0.1,localhost,::1,.svc"),
+        ("dialects: narrow", "cluster.local,svc,127.0.0.1,localhost"),
+        ("cluster: {podCIDRs: 'fd00::/64'}", "cluster.local,fd00::/64,svc,127.0.0.1,localhost,::1,.svc"),
+        ("cluster: {apiServer: 'fd00::1'}", "cluster.local,fd00::1,svc,127.0.0.1,localhost,::1,.svc"),
+    ] {
+        assert_eq!(no_proxy(&with_proxy(file)).to_string(), expected, "{file}");
+    }
+    let own = config("proxy:\n  http: http://p\n  noProxy:\n  - ' b, ,LOCALHOST,'\n  - b\n  - a\n");
+    assert_eq!(no_proxy(&own).to_string(), "cluster.local,b,LOCALHOST,a,svc,127.0.0.1");
+}
+
+#[test]
+fn a_named_api_server_is_direct_for_all_with_and_without_its_dot() {
+    let list = no_proxy(&with_proxy("cluster: {apiServer: foo.bar}")).to_string();
+    for host in ["foo.bar", "foo.bar."] {
+        let ways = explain(&host.parse().unwrap(), &list);
+        assert!(ways.iter().all(|(_, way)| !way.is_proxy()), "{host}: {ways:?}");
+    }
+}
+
+#[test]
+fn errors_say_where_and_what() {
+    for (file, expected) in [
+        ("", "line 1, column 1: proxy: no proxy is named; give http, https or both"),
+        ("proxy:\n  noProxy: a\n", "line 2, column 3: proxy: no proxy is named; give http, https or both"),
+        (
+            "proxy:\n  htp: x\n",
+            "line 2, column 3: proxy: unknown key \"htp\"; known are http, https, noProxy",
+        ),
+        (
+            "proxies: 1",
+            "line 1, column 1: unknown key \"proxies\"; known are proxy, cluster, pods, nodes, dialects",
+        ),
+        ("proxy: 3", "line 1, column 8: proxy: expected keys: http, https, noProxy"),
+        ("proxy:\n  http: 3", "line 2, column 9: proxy.http: expected a text; write it in quotes"),
+        ("proxy:\n  http: []", "line 2, column 9: proxy.http: expected a text"),
+        (
+            "proxy:\n  http: [a\n",
+            "line 2, column 9: not valid YAML; write a text with special characters in it in single quotes",
+        ),
+        ("proxy: {}\nproxy: {}", "line 2, column 1: \"proxy\": stands there twice"),
+        ("proxy: {}\n---\na: b", "line 3, column 1: only one document is expected"),
+        (
+            "proxy: {http: *pass}",
+            "line 1, column 15: an alias without an anchor; write what begins with * in quotes",
+        ),
+    ] {
+        assert_eq!(Config::parse(file).unwrap_err().to_string(), expected, "{file}");
+    }
+    for (rest, expected) in [
+        (
+            "cluster:\n  podCIDRs:\n  - 10.0.0.0/8\n  - 10.0.0.0/33",
+            "line 5, column 5: cluster.podCIDRs: \"10.0.0.0/33\" is not a CIDR, such as 10.96.0.0/12",
+        ),
+        (
+            "cluster: {serviceCIDRs: 10.0.0.1}",
+            "line 2, column 25: cluster.serviceCIDRs: \"10.0.0.1\" is not a CIDR, such as 10.96.0.0/12",
+        ),
+        ("cluster: {domain: a b}", "line 2, column 19: cluster.domain: \"a b\" is not a DNS name"),
+        (
+            "cluster: {apiServer: 'https://a:6443'}",
+            "line 2, column 22: cluster.apiServer: \"https://a:6443\" is not an address or a DNS name; leave out scheme and port",
+        ),
+        ("pods: {overwrite: yes}", "line 2, column 19: pods.overwrite: expected true or false"),
+        (
+            "pods: {exclude: {annotation: a}}",
+            "line 2, column 30: pods.exclude.annotation: \"a\" is not an annotation's key and value, written key=value",
+        ),
+        (
+            "pods: {exclude: {labels: a}}",
+            "line 2, column 18: pods.exclude: unknown key \"labels\"; known are namespaces, names, annotation",
+        ),
+        (
+            "pods: {credentialsSecret: {}}",
+            "line 2, column 27: pods.credentialsSecret: the Secret's name is missing",
+        ),
+        (
+            "pods: {credentialsSecret: {name: A}}",
+            "line 2, column 34: pods.credentialsSecret.name: \"A\" is not the name of a Secret",
+        ),
+        (
+            "nodes: {units: ../a}",
+            "line 2, column 16: nodes.units: \"../a\" is not the name of a systemd service",
+        ),
+        ("dialects: all", "line 2, column 11: dialects: \"all\" is not one of narrow, wide"),
+    ] {
+        let file = format!("proxy: {{http: 'http://proxy'}}\n{rest}");
+        assert_eq!(Config::parse(&file).unwrap_err().to_string(), expected, "{file}");
+    }
+    let member = Config::parse("proxy:\n  http: http://p\n  noProxy: a,*").unwrap_err();
+    assert_eq!((member.line, &*member.key), (3, "proxy.noProxy"));
+    assert!(member.problem.ends_with("to use no proxy at all, leave it out"), "{member}");
+}
+
+#[test]
+fn no_error_has_the_password() {
+    for file in [
+        "proxy:\n  http: http://me:hunter2/@proxy",
+        "proxy:\n  http: http://me:hunter2@proxy:0",
+        "proxy:\n  http: me:hunter2@proxy",
+        "proxy:\n  http: http://me:hunter2@proxy\n http: x",
+        "proxy:\n  http: http://me:hunter2@proxy: x",
+        "proxy:\n  http: \"http://me:hunter2\\q@proxy\"",
+        "proxy:\n  http: *hunter2@proxy",
+        "proxy:\n  http: !hunter2@proxy",
+        "proxy:\n  http: @hunter2",
+        "proxy:\n  http: {hunter2}",
+        "proxy:\n  http: http://p\n  noProxy: http://me:hunter2@proxy",
+        "proxy:\n  http: http://p\n  http://me:hunter2@proxy: b",
+        "proxy:\n  me:hunter2@proxy: b\n  me:hunter2@proxy: b",
+        "http://me:hunter2@proxy",
+        "dialects: http://me:hunter2@proxy\nproxy: {http: 'http://p'}",
+    ] {
+        let error = Config::parse(file).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}
+
+fn member() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z]{1,3}(\\.[a-zA-Z]{1,3}){0,2}\\.?",
+        "\\.[a-z]{1,3}",
+        "10\\.[0-9]\\.0\\.[0-9](/[1-9])?",
+        Just("localhost".to_owned()),
+        Just("Svc".to_owned()),
+        Just("::1".to_owned()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn composing_again_changes_nothing(own in prop::collection::vec(member(), 0..8), names in prop::collection::vec("[a-c]{1,2}\\.?", 0..3), wide: bool) {
+        let mut config = with_proxy(if wide { "dialects: wide" } else { "" });
+        config.cluster.api_servers =
+            names.iter().map(|name| ApiServer::Name(name.trim_end_matches('.').to_owned())).collect();
+        config.proxy.no_proxy = own;
+        let once = no_proxy(&config);
+        let distinct: BTreeSet<_> = once.members().iter().map(|member| member.to_ascii_lowercase()).collect();
+        prop_assert_eq!(distinct.len(), once.members().len());
+        prop_assert!(!distinct.contains(""));
+        config.proxy.no_proxy = once.members().to_vec();
+        prop_assert_eq!(no_proxy(&config), once);
+    }
+
+    #[test]
+    fn every_own_member_gets_through(own in prop::collection::vec(member(), 0..8)) {
+        let config = config(&format!("proxy: {{http: 'http://p', noProxy: '{}'}}", own.join(",")));
+        let list = no_proxy(&config);
+        for member in own {
+            prop_assert!(list.members().iter().any(|listed| listed.eq_ignore_ascii_case(&member)), "{} {}", member, list);
+        }
+    }
+
+    #[test]
+    fn no_text_panics_or_gives_a_password_away(text in "(proxy|[ \n:{}\\[\\]'\"&*!@|>,-]|http|a|SECRET){0,30}") {
+        if let Err(error) = Config::parse(&text.replace("SECRET", "x:SECRET@")) {
+            prop_assert!(!error.to_string().contains("SECRET"), "{}", error);
+        }
+    }
+}

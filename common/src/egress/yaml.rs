@@ -1,0 +1,258 @@
+//! YAML with the place of each value, and errors in our own words.
+//!
+//! The library's errors quote the file, and the file has a password in it: of them only kind and place get through.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Spanned};
+
+use super::secret::shown;
+
+/// What is wrong with the configuration, and where: `line 7, column 12: cluster.podCIDRs: …`.
+///
+/// Holds no password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{problem}", self.place())]
+pub struct ConfigError {
+    /// Counted from 1; 0 where it is not known.
+    pub line: u64,
+    /// Counted from 1; 0 where it is not known.
+    pub column: u64,
+    /// The way to the key, with dots: `cluster.podCIDRs`. Empty for what is no YAML at all.
+    pub key: String,
+    /// What is wrong, and what to write instead.
+    pub problem: String,
+}
+
+impl ConfigError {
+    fn new(at: Location, key: &str, problem: impl Into<String>) -> Self {
+        Self { line: at.line(), column: at.column(), key: key.to_owned(), problem: problem.into() }
+    }
+
+    fn place(&self) -> String {
+        let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
+        match self.line {
+            0 => key,
+            line => format!("line {line}, column {}: {key}", self.column),
+        }
+    }
+}
+
+/// A value, wherever it stands. No `Debug`: it may be a password.
+enum Node {
+    Nothing,
+    Flag(bool),
+    Number,
+    Text(String),
+    List(Vec<Spanned<Node>>),
+    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Nothing)
+    }
+
+    fn visit_none<E>(self) -> Result<Node, E> {
+        Ok(Node::Nothing)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Flag(value))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
+        Ok(Node::Number)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
+        Ok(Node::Number)
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Node, E> {
+        Ok(Node::Number)
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Node, E> {
+        Ok(Node::Number)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
+        Ok(Node::Number)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(Node::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Node::Map(map))
+    }
+}
+
+/// A value, its key and its place.
+pub(super) struct Field {
+    key: String,
+    node: Spanned<Node>,
+}
+
+/// The keys below a key, until they are taken.
+pub(super) struct Section {
+    key: String,
+    at: Location,
+    entries: Vec<(Spanned<String>, Spanned<Node>)>,
+}
+
+/// A text that has its key and its place.
+pub(super) struct Text {
+    key: String,
+    at: Location,
+    text: String,
+}
+
+/// Reads a whole file.
+pub(super) fn read(text: &str) -> Result<Field, ConfigError> {
+    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    match serde_saphyr::from_str_with_options(text, options) {
+        Ok(node) => Ok(Field { key: String::new(), node }),
+        Err(error) => Err(in_our_words(&error)),
+    }
+}
+
+fn in_our_words(error: &serde_saphyr::Error) -> ConfigError {
+    use serde_saphyr::Error as E;
+    let (key, problem) = match error.without_snippet() {
+        E::DuplicateMappingKey { key: Some(key), .. } => (shown(key), "stands there twice"),
+        E::DuplicateMappingKey { .. } => (String::new(), "a key stands there twice"),
+        E::MultipleDocuments { .. } => (String::new(), "only one document is expected"),
+        E::UnknownAnchor { .. } => {
+            (String::new(), "an alias without an anchor; write what begins with * in quotes")
+        }
+        E::Budget { .. } => (String::new(), "too large for a configuration"),
+        _ => (String::new(), "not valid YAML; write a text with special characters in it in single quotes"),
+    };
+    ConfigError::new(error.location().unwrap_or(Location::UNKNOWN), &key, problem)
+}
+
+impl Field {
+    /// The keys below it, which must all be among these.
+    pub(super) fn section(self, known: &[&str]) -> Result<Section, ConfigError> {
+        let at = self.node.referenced;
+        let entries = match self.node.value {
+            Node::Map(entries) => entries,
+            Node::Nothing => Vec::new(),
+            _ => return Err(ConfigError::new(at, &self.key, format!("expected keys: {}", known.join(", ")))),
+        };
+        if let Some((key, _)) = entries.iter().find(|(key, _)| !known.contains(&key.value.as_str())) {
+            let problem = format!("unknown key {}; known are {}", shown(&key.value), known.join(", "));
+            return Err(ConfigError::new(key.referenced, &self.key, problem));
+        }
+        Ok(Section { key: self.key, at, entries })
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(self) -> Result<bool, ConfigError> {
+        match self.node.value {
+            Node::Flag(value) => Ok(value),
+            _ => Err(ConfigError::new(self.node.referenced, &self.key, "expected true or false")),
+        }
+    }
+
+    /// One text.
+    pub(super) fn text(self) -> Result<Text, ConfigError> {
+        let (at, key) = (self.node.referenced, self.key);
+        match self.node.value {
+            Node::Text(text) => Ok(Text { key, at, text }),
+            Node::Number | Node::Flag(_) => {
+                Err(ConfigError::new(at, &key, "expected a text; write it in quotes"))
+            }
+            _ => Err(ConfigError::new(at, &key, "expected a text")),
+        }
+    }
+
+    /// One text or a list of them.
+    pub(super) fn texts(self) -> Result<Vec<Text>, ConfigError> {
+        match self.node.value {
+            Node::List(items) => {
+                items.into_iter().map(|node| Field { key: self.key.clone(), node }.text()).collect()
+            }
+            _ => Ok(vec![self.text()?]),
+        }
+    }
+}
+
+impl Section {
+    /// What stands under a key; nothing if there is no such key, or nothing after it.
+    pub(super) fn take(&mut self, key: &str) -> Option<Field> {
+        let at = self.entries.iter().position(|(name, _)| name.value == key)?;
+        let (name, node) = self.entries.swap_remove(at);
+        let empty = matches!(node.value, Node::Nothing);
+        (!empty).then(|| Field { key: self.below(&name.value), node })
+    }
+
+    fn below(&self, key: &str) -> String {
+        if self.key.is_empty() { key.to_owned() } else { format!("{}.{key}", self.key) }
+    }
+
+    /// The same for keys that have keys below: none is as good as an empty one.
+    pub(super) fn section(&mut self, key: &str, known: &[&str]) -> Result<Section, ConfigError> {
+        match self.take(key) {
+            Some(field) => field.section(known),
+            None => Ok(Self { key: self.below(key), at: self.at, entries: Vec::new() }),
+        }
+    }
+
+    /// Something is wrong with the section as a whole.
+    pub(super) fn wrong(&self, problem: &str) -> ConfigError {
+        ConfigError::new(self.at, &self.key, problem)
+    }
+}
+
+impl Text {
+    /// The text itself.
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// A part of it, in the same place.
+    pub(super) fn part(&self, text: &str) -> Self {
+        Self { key: self.key.clone(), at: self.at, text: text.to_owned() }
+    }
+
+    /// Something is wrong with it that can be said without quoting it.
+    pub(super) fn wrong(&self, problem: impl Into<String>) -> ConfigError {
+        ConfigError::new(self.at, &self.key, problem)
+    }
+
+    /// It isn't what was expected.
+    pub(super) fn is_not(&self, expected: &str) -> ConfigError {
+        self.wrong(format!("{} is not {expected}", shown(&self.text)))
+    }
+}
