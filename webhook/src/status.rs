@@ -60,7 +60,7 @@ impl Refusal {
         ))
     }
 
-    /// 503: there was no room for the body, or the answer, in the client's time.
+    /// 503: there was no room for the body in the client's time.
     #[must_use]
     pub fn no_memory(time: Duration, bytes: usize) -> Self {
         Self::overloaded(&format!(
@@ -132,14 +132,9 @@ impl Refusal {
         &self.message
     }
 
-    /// Whether it is for want of slots or memory, and nobody's mistake.
-    #[must_use]
-    pub fn is_shed(&self) -> bool {
-        self.shed
-    }
-
     /// Writes it to the log. Anybody who reaches the port can cause refusals, so there is one line a second at
-    /// most, for those of the API server's own path apart from the others, and for overload apart from both. A fault of our own is always told.
+    /// most, for those of the API server's own path apart from the others, and for overload apart from both. A fault
+    /// of our own is always told.
     pub fn tell(&self, peer: Option<SocketAddr>) {
         static WRONG_DOOR: Sparing = Sparing::new();
         static BAD_REQUEST: Sparing = Sparing::new();

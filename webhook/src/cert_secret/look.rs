@@ -84,13 +84,9 @@ impl Keeper {
             }
             Err(problem) => {
                 looked.problems.push(problem);
-                // What is in use has to be trusted all the same.
-                let stored = self.shown.as_ref().map(|Known { pair, authorities }| Stored {
-                    newest: Some(pair.clone()),
-                    previous: None,
-                    authorities: authorities.clone(),
-                });
-                (stored.unwrap_or_default(), clocks(registration.date))
+                let (now, newest) =
+                    (clocks(registration.date), self.shown.as_ref().map(|known| known.pair.clone()));
+                (self.with_shown(Stored { newest, ..Stored::default() }, now), now)
             }
         };
         match registration.object {
@@ -113,7 +109,8 @@ impl Keeper {
     ) -> Stored {
         let stored = Stored::read(&secret);
         looked.secret = version(&secret);
-        self.learn_names(registration, &stored);
+        let readable = !matches!(looked.registration, Watch::Nothing);
+        self.learn_names(registration, readable, &stored);
         let seen = Seen { stored: &stored, shown: self.shown.as_ref(), names: &self.names, now };
         let (wanted, reason) = match seen.verdict() {
             Verdict::Keep => return stored,
@@ -137,15 +134,21 @@ impl Keeper {
             }
             Err(why) => {
                 looked.not_put(why);
-                // What is not stored is not trusted by anybody.
-                stored
+                // What is not stored is trusted by nobody.
+                self.with_shown(stored, now)
             }
         }
     }
 
+    /// What cannot be put into the Secret: what is in use has to be trusted all the same.
+    fn with_shown(&self, stored: Stored, now: Clocks) -> Stored {
+        let shown = self.shown.as_ref().map(|known| known.authorities.unexpired(now.earlier()));
+        Stored { authorities: stored.authorities.with(&shown.unwrap_or_default()), ..stored }
+    }
+
     /// Mends each `caBundle`, and notes since when they are right.
     async fn keep_registration(&mut self, object: Value, stored: &Stored, now: Clocks, looked: &mut Looked) {
-        let mut right = true;
+        let (mut right, mut mended) = (true, false);
         looked.registration = Watch::Version(version(&object));
         if let Some(corrected) = registration::corrected(&object, &stored.authorities, now.earlier()) {
             match self.registration.put(&corrected).await {
@@ -157,6 +160,8 @@ impl Keeper {
                         "caBundle set"
                     );
                     looked.registration = Watch::Version(version(&written));
+                    // API servers have to notice all over again.
+                    mended = true;
                 }
                 Err(why) => {
                     looked.not_put(why);
@@ -165,7 +170,7 @@ impl Keeper {
             }
         }
         self.trusted = match (self.trusted.take(), &stored.newest) {
-            (Some((pair, since)), Some(newest)) if right && pair == *newest => Some((pair, since)),
+            (Some((pair, since)), Some(newest)) if right && !mended && pair == *newest => Some((pair, since)),
             (_, Some(newest)) if right => Some((newest.clone(), Instant::now())),
             _ => None,
         };
@@ -190,17 +195,17 @@ impl Keeper {
     }
 
     /// The names of the registration, or without one those of the certificate that is there.
-    fn learn_names(&mut self, registration: Option<&Value>, stored: &Stored) {
+    fn learn_names(&mut self, registration: Option<&Value>, readable: bool, stored: &Stored) {
         let what = self.registration.object.what();
         let registered = registration.map(registration::names).unwrap_or_default();
         let there = stored.newest.as_ref().map(Pair::names).unwrap_or_default();
         let is_registered = !registered.is_empty();
-        if self.registered && !is_registered {
+        if self.registered && !is_registered && readable {
             tracing::warn!(
                 "{what} is not there, or asks nobody at {PATH}; its caBundle will be set as soon as it does"
             );
         }
-        self.registered = is_registered;
+        self.registered = is_registered || (self.registered && !readable);
         if let Some(names) = [registered, there].into_iter().find(|names| !names.is_empty()) {
             self.names = names;
         }

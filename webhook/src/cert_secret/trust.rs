@@ -49,5 +49,8 @@ fn identity(user: &AuthInfo) -> anyhow::Result<Option<(Vec<u8>, Vec<u8>)>> {
     };
     let certificate = pem(user.client_certificate_data.as_deref(), user.client_certificate.as_ref())?;
     let key = user.client_key_data.as_ref().map(ExposeSecret::expose_secret);
-    Ok(certificate.zip(pem(key, user.client_key.as_ref())?))
+    match (certificate, pem(key, user.client_key.as_ref())?) {
+        (Some(_), None) => bail!("KUBECONFIG has a client certificate without its key"),
+        (certificate, key) => Ok(certificate.zip(key)),
+    }
 }

@@ -63,7 +63,7 @@ async fn accept_up_to(connections: usize, listener: TcpListener, service: Servic
     }
     // The kernel has accepted these already; closing the listener would reset them. Not until there are none: under
     // load there are always more.
-    let last_look = async { while next().await.is_ok() {} };
+    let last_look = async { while next().await.as_ref().err().is_none_or(is_of_one_connection) {} };
     let _ = tokio::time::timeout(LAST_LOOK, last_look).await;
 }
 
