@@ -13,7 +13,8 @@ pub fn replicas_that_start_at_once_share_one_certificate(cluster: &Cluster) {
     register(cluster);
     let replicas = start(cluster, 3);
     let bundle = trusted(cluster, &replicas);
-    assert_eq!(bundle.len(), 1, "one CA");
+    let printed: Vec<String> = replicas.iter().map(|replica| replica.running.printed()).collect();
+    assert_eq!(bundle.len(), 1, "one CA: {printed:#?}");
     let stored = stored(cluster);
     assert_eq!(stored.authorities, bundle);
     assert!(stored.previous.is_none());
