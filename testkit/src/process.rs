@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    str::FromStr,
     sync::{Arc, Mutex},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -39,6 +40,17 @@ pub fn sh(command: &str) -> String {
 #[must_use]
 pub fn try_sh(command: &str) -> Output {
     Command::new("sh").args(["-c", command]).stdin(Stdio::null()).output().expect("a shell")
+}
+
+/// The value of `key=` in a line of a log, without spaces.
+///
+/// # Panics
+/// When it is not there, or is something else.
+#[must_use]
+#[track_caller]
+pub fn field<T: FromStr>(line: &str, key: &str) -> T {
+    let found = line.split_once(&format!("{key}=")).and_then(|(_, rest)| rest.split_whitespace().next());
+    found.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
 }
 
 /// A program that runs beside the test; its standard output and error are kept. Killed when dropped.

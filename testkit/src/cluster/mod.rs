@@ -53,6 +53,22 @@ pub fn token(user: &str) -> String {
     format!("token-of-{user}")
 }
 
+/// A table `CASES` of functions of a cluster, by module, and a test with a fake of its own for each. For the root of a
+/// test binary, which runs the table against [`Cluster::real`] as well.
+#[macro_export]
+macro_rules! cluster_cases {
+    ($($group:ident: $($case:ident),+;)+) => {
+        const CASES: &[(&str, fn(&$crate::cluster::Cluster))] = &[$($((stringify!($case), $group::$case)),+),+];
+
+        mod fake {
+            $($(#[test]
+            fn $case() {
+                super::$group::$case(&$crate::cluster::Cluster::fake());
+            })+)+
+        }
+    };
+}
+
 /// An API server; it ends when dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -122,7 +138,10 @@ impl Cluster {
     pub fn kubeconfig(&self, user: &str) -> PathBuf {
         assert!(USERS.contains(&user), "no user {user}: the users are {USERS:?}");
         let ca = self.folder.path().join("ca.crt");
-        std::fs::write(&ca, self.ca()).expect("ca.crt");
+        // Others may be reading it.
+        if !ca.exists() {
+            std::fs::write(&ca, self.ca()).expect("ca.crt");
+        }
         let server = format!("https://{}", self.address());
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
@@ -131,7 +150,6 @@ impl Cluster {
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
         });
         let path = self.folder.path().join(format!("{user}.kubeconfig"));
-        // Others may be reading it.
         if !path.exists() {
             std::fs::write(&path, config.to_string()).expect("a kubeconfig");
         }

@@ -16,21 +16,7 @@ use testkit::cluster::Cluster;
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const WEBHOOKS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 
-/// A table of cases, and a test with a fake of its own for each.
-macro_rules! cases {
-    ($($group:ident: $($case:ident),+;)+) => {
-        const CASES: &[(&str, fn(&Cluster))] = &[$($((stringify!($case), $group::$case)),+),+];
-
-        mod fake {
-            $($(#[test]
-            fn $case() {
-                crate::$group::$case(&testkit::cluster::Cluster::fake());
-            })+)+
-        }
-    };
-}
-
-cases! {
+testkit::cluster_cases! {
     access: by_name, of_a_group_and_the_whole_cluster, in_one_namespace;
     errors: recorded_answers, conflicts, an_object_of_the_same_name_is_another_one, an_update_without_a_version,
         what_can_not_be_read, what_a_secret_must_have, what_is_not_there, a_creation_that_can_not_be;

@@ -1,7 +1,6 @@
 //! The API server that the cases share, and what each case has of its own: namespaces, a Secret, registrations.
 
 use std::{
-    net::SocketAddr,
     path::PathBuf,
     process::Command,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -12,7 +11,7 @@ use testkit::{
     balancer::Backend,
     cluster::Cluster,
     eventually,
-    process::{Running, sh},
+    process::{Running, field, sh},
 };
 
 use crate::pods;
@@ -202,11 +201,7 @@ impl Replica {
             "--health-bind-address=127.0.0.1:0",
         ]));
         let line = running.wait_for("] serving");
-        let value = |key: &str| -> SocketAddr {
-            let (_, rest) = line.split_once(key).unwrap();
-            rest.split_whitespace().next().unwrap().parse().unwrap()
-        };
-        let backend = Backend { address: value("address="), health: value("health=") };
+        let backend = Backend { address: field(&line, "address"), health: field(&line, "health") };
         Self { running, backend }
     }
 

@@ -8,7 +8,7 @@ use testkit::{
     cluster::Cluster,
     eventually,
     https::{self, Connection},
-    process::Running,
+    process::{Running, field},
 };
 use webhook::cert_secret::{
     authorities::Authorities,
@@ -141,11 +141,7 @@ pub fn start_one(cluster: &Cluster) -> Replica {
 
 pub fn serving(running: Running) -> Replica {
     let line = running.wait_for("] serving");
-    let value = |key: &str| {
-        let (_, rest) = line.split_once(key).unwrap();
-        rest.split_whitespace().next().unwrap().parse().unwrap()
-    };
-    Replica { address: value("address="), health: value("health="), running }
+    Replica { address: field(&line, "address"), health: field(&line, "health"), running }
 }
 
 impl Replica {

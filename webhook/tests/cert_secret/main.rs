@@ -13,21 +13,7 @@ mod trust;
 
 use testkit::cluster::Cluster;
 
-/// Cases for both kinds of API server, and a test with a fake of its own for each.
-macro_rules! cases {
-    ($($group:ident: $($case:ident),+;)+) => {
-        const CASES: &[(&str, fn(&Cluster))] = &[$($((stringify!($case), $group::$case)),+),+];
-
-        mod fake {
-            $($(#[test]
-            fn $case() {
-                crate::$group::$case(&testkit::cluster::Cluster::fake());
-            })+)+
-        }
-    };
-}
-
-cases! {
+testkit::cluster_cases! {
     start: replicas_that_start_at_once_share_one_certificate, the_names_are_those_of_the_registration,
         a_later_replica_finds_all_done;
     bundle: what_is_taken_away_is_put_back, what_others_need_stays, a_registration_that_comes_later_is_trusted,

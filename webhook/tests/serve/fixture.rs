@@ -7,7 +7,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use testkit::{pki::Authority, process::Running};
+use testkit::{
+    pki::Authority,
+    process::{Running, field},
+};
 
 /// Where to post.
 pub const PATH: &str = "/webhook/pod-apiserver-env";
@@ -45,11 +48,7 @@ pub fn serve(args: &[&str]) -> Serving {
 pub fn serve_from(authority: Authority, folder: TempDir, args: &[&str]) -> Serving {
     let running = Running::start(webhook().args(args).arg("--cert-dir").arg(folder.path()));
     let line = running.wait_for("] serving");
-    let value = |key: &str| {
-        let (_, rest) = line.split_once(key).unwrap();
-        rest.split_whitespace().next().unwrap().parse().unwrap()
-    };
-    Serving { address: value("address="), health: value("health="), running, authority, folder }
+    Serving { address: field(&line, "address"), health: field(&line, "health"), running, authority, folder }
 }
 
 impl Serving {

@@ -30,7 +30,7 @@ fn only_tls_1_2_and_1_3() {
 fn the_certificate_made_in_memory_is_trusted_through_its_printed_ca() {
     let running = testkit::process::Running::start(&mut crate::fixture::webhook());
     let line = running.wait_for("] serving");
-    let address = line.split_once("address=").unwrap().1.split_whitespace().next().unwrap().parse().unwrap();
+    let address = testkit::process::field(&line, "address");
     // It comes by another pipe than the log.
     running.wait_for("LS0t");
     let printed = running.printed();
