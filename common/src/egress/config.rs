@@ -121,16 +121,22 @@ impl Config {
 }
 
 impl Exclude {
-    /// Whether a Pod gets nothing. `annotation` looks up one of the Pod's annotations.
+    /// Whether all Pods of a namespace get nothing.
     #[must_use]
-    pub fn covers<'a>(
-        &self,
-        namespace: &str,
-        name: &str,
-        annotation: impl FnOnce(&str) -> Option<&'a str>,
-    ) -> bool {
+    pub fn covers_namespace(&self, namespace: &str) -> bool {
         self.namespaces.iter().any(|pattern| pattern.matches(namespace))
-            || self.names.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Whether more than a Pod's namespace matters.
+    #[must_use]
+    pub fn looks_at_pods(&self) -> bool {
+        !self.names.is_empty() || self.annotation.is_some()
+    }
+
+    /// Whether this Pod gets nothing. `annotation` looks up one of the Pod's annotations.
+    #[must_use]
+    pub fn covers_pod<'a>(&self, name: &str, annotation: impl FnOnce(&str) -> Option<&'a str>) -> bool {
+        self.names.iter().any(|pattern| pattern.matches(name))
             || self.annotation.as_ref().is_some_and(|(key, value)| annotation(key) == Some(value))
     }
 }

@@ -16,7 +16,7 @@ use common::flags::Stop;
 use super::{given, name_flag, not_opted_out, opted_out, rules, values::quoted};
 use crate::{
     cli,
-    env::{Injection, Variable},
+    env::{Entry, Injection},
     fqdn::Fqdn,
     names::Subdomain,
     review::pod::{INJECT_LABEL, MIRROR_ANNOTATION},
@@ -40,9 +40,7 @@ pub(super) fn print(matches: &ArgMatches) -> Result<String, Stop> {
     let ephemeral: bool = *given(matches, "inject-ephemeral-containers")?;
     let Subdomain(name) = given(matches, "name")?;
     let injection = Injection::new(host, matches.get_one("apiserver-port").copied(), ephemeral);
-    let entries = injection.variables.iter();
-    let mutations =
-        entries.map(|(variable, value)| mutation(*variable, value, injection.ephemeral_containers));
+    let mutations = injection.entries.iter().map(|entry| mutation(entry, injection.ephemeral_containers));
     Ok(format!(
         "# Has the API server put its name into every new Pod, and every debug container, by itself: instead of the
 # webhook, which need not run then. Kubernetes 1.36 or later. Printed by: apiserver-proxy-pod-webhook manifest policy
@@ -122,8 +120,8 @@ fn variables(ephemeral_containers: bool) -> String {
 }
 
 /// Adds one variable to all containers that lack it.
-fn mutation(variable: Variable, value: &str, ephemeral_containers: bool) -> String {
-    let (name, value) = (quoted(variable.name()), quoted(value));
+fn mutation(entry: &Entry, ephemeral_containers: bool) -> String {
+    let (name, value) = (quoted(entry.variable.name()), entry.json());
     let added = |list: &str, condition: &str| {
         format!(
             "          variables.{list}.transformList(i, c,
@@ -131,11 +129,11 @@ fn mutation(variable: Variable, value: &str, ephemeral_containers: bool) -> Stri
             has(c.env) && c.env.size() > 0
               ? JSONPatch{{
                   op: \"add\", path: \"/spec/{list}/\" + string(i) + \"/env/-\",
-                  value: {{\"name\": {name}, \"value\": {value}}}
+                  value: {value}
                 }}
               : JSONPatch{{
                   op: \"add\", path: \"/spec/{list}/\" + string(i) + \"/env\",
-                  value: [{{\"name\": {name}, \"value\": {value}}}]
+                  value: [{value}]
                 }}
           )"
         )

@@ -43,7 +43,7 @@ pub fn assert_only_env_is_added(injection: &Injection, review: &Value) {
             let Some(env) = container.get_mut("env").and_then(Value::as_array_mut) else { continue };
             for entry in env.split_off(kept) {
                 let name = entry["name"].as_str().unwrap();
-                assert!(injection.variables.iter().any(|(variable, _)| variable.name() == name), "{name}");
+                assert!(injection.entries.iter().any(|entry| entry.variable.name() == name), "{name}");
                 let was_there = had.as_array().into_iter().flatten().any(|entry| entry["name"] == *name);
                 assert!(!was_there, "{name} was there before");
             }
