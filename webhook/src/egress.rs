@@ -4,6 +4,7 @@
 //! is injected stays what the last good one said.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -122,12 +123,21 @@ impl File {
     }
 }
 
+/// Reads a file.
+///
+/// # Errors
+/// As [`File::load`].
+pub fn load(path: &Path) -> Result<Config, String> {
+    parse(path, reload::read_now(path))
+}
+
 async fn read(path: &Path) -> Result<Config, String> {
-    let named = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-    let bytes = reload::read(path).await.map_err(|error| format!("cannot read {}", named(&error)))?;
-    let text = str::from_utf8(&bytes)
-        .map_err(|error| named(&format_args!("not UTF-8 from byte {} on", error.valid_up_to())))?;
-    Config::parse(text).map_err(|error| named(&error))
+    parse(path, reload::read(path).await)
+}
+
+fn parse(path: &Path, read: io::Result<Vec<u8>>) -> Result<Config, String> {
+    let bytes = read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Config::from_bytes(&bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// In one line, without passwords.

@@ -135,7 +135,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn plain(variable: Variable, value: &str) -> Self {
+    fn with_value(variable: Variable, value: &str) -> Self {
         let json = json!({"name": variable.name(), "value": value}).to_string();
         Self { variable, value: Some(Secret::new(value)), json: Secret::new(json) }
     }
@@ -159,10 +159,10 @@ impl Entry {
         serde_json::from_str(self.json()).unwrap_or_default()
     }
 
-    /// Whether this is its value already.
+    /// Its value, where a container does not take it from a Secret.
     #[must_use]
-    pub fn is(&self, value: &str) -> bool {
-        self.value.as_ref().is_some_and(|wanted| wanted.reveal() == value)
+    pub fn plain(&self) -> Option<&Secret> {
+        self.value.as_ref()
     }
 }
 
@@ -185,8 +185,8 @@ impl Injection {
     /// The API server's name, and its port if one is given.
     #[must_use]
     pub fn new(host: &Fqdn, port: Option<u16>, ephemeral_containers: bool) -> Self {
-        let host = Entry::plain(Variable::Host, host.as_str());
-        let port = port.map(|port| Entry::plain(Variable::Port, &port.to_string()));
+        let host = Entry::with_value(Variable::Host, host.as_str());
+        let port = port.map(|port| Entry::with_value(Variable::Port, &port.to_string()));
         let entries: Arc<[Entry]> = std::iter::once(host).chain(port).collect();
         let all = entries.iter().map(|entry| entry.variable).collect();
         Self { entries, all, overwrite: Variables::default(), exclude: None, ephemeral_containers }
@@ -200,7 +200,7 @@ impl Injection {
                 let variable = Variable::from_name(name)?;
                 Some(match (&config.pods.credentials_secret, variable.key()) {
                     (Some(secret), Some(key)) => Entry::from_secret(variable, secret, key),
-                    _ => Entry::plain(variable, value.reveal()),
+                    _ => Entry::with_value(variable, value.reveal()),
                 })
             });
         let entries: Arc<[Entry]> = self.entries.iter().cloned().chain(of_proxy).collect();
@@ -225,6 +225,12 @@ impl Injection {
         }
         let of_proxy = self.entries.iter().map(|entry| entry.variable).filter(|it| it.is_of_proxy());
         self.all.without(of_proxy.collect())
+    }
+
+    /// Pods that get nothing of the proxy.
+    #[must_use]
+    pub fn exclude(&self) -> Option<&Exclude> {
+        self.exclude.as_ref()
     }
 
     /// Those whose plain values are replaced.

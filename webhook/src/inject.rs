@@ -159,7 +159,7 @@ fn changes(
         for (index, container) in (0..).zip(list.of(spec)) {
             if !old.contains(container.name.as_str()) {
                 let of_container = in_container(container, injection, wanted);
-                changes.extend(of_container.map(|what| Change { list, index, what }).take(MAX_ENTRIES + 1));
+                changes.extend(of_container.map(|what| Change { list, index, what }));
                 if changes.len() > MAX_ENTRIES {
                     return None;
                 }
@@ -182,7 +182,7 @@ fn in_container<'a>(
     };
     let overwrite = wanted & injection.overwrite();
     let replaced = env.into_iter().flat_map(|env| &env.plain).filter(move |plain| {
-        let is_right = |entry: &Entry| entry.is(&plain.value);
+        let is_right = |entry: &Entry| entry.plain().is_some_and(|value| value.reveal() == plain.value);
         overwrite.contains(plain.variable) && !injection.entry(plain.variable).is_some_and(is_right)
     });
     let added = (!missing.is_empty()).then_some(added);

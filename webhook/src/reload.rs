@@ -18,13 +18,21 @@ const READ_TIME: Duration = Duration::from_secs(5);
 /// The longest file that is read, in bytes.
 const LONGEST_FILE: u64 = 1024 * 1024;
 
-/// Reads a whole file, of 1 MiB at most, within five seconds.
+/// Reads a whole file, of 1 MiB at most.
+///
+/// # Errors
+/// When that can't be done.
+pub fn read_now(path: &Path) -> io::Result<Vec<u8>> {
+    common::files::read(path, LONGEST_FILE)
+}
+
+/// The same, within five seconds.
 ///
 /// # Errors
 /// When that can't be done.
 pub async fn read(path: &Path) -> io::Result<Vec<u8>> {
     let owned = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || common::files::read(&owned, LONGEST_FILE));
+    let read = tokio::task::spawn_blocking(move || read_now(&owned));
     match tokio::time::timeout(READ_TIME, read).await {
         Ok(Ok(read)) => read,
         Ok(Err(error)) => Err(io::Error::other(error)),

@@ -99,6 +99,17 @@ pub enum Dialects {
 }
 
 impl Config {
+    /// Reads what a file holds.
+    ///
+    /// # Errors
+    /// As [`Config::parse`]; also where it is not UTF-8.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(text),
+            Err(error) => Err(ConfigError::not_utf8(bytes.get(..error.valid_up_to()).unwrap_or_default())),
+        }
+    }
+
     /// Reads the file's text.
     ///
     /// # Errors

@@ -162,6 +162,14 @@ fn errors_say_where_and_what() {
 }
 
 #[test]
+fn what_is_no_text_is_told_with_its_place() {
+    let wrong = |bytes: &[u8]| Config::from_bytes(bytes).unwrap_err().to_string();
+    assert_eq!(wrong(b"proxy:\n  http: \xff"), "line 2, column 9: not a text in UTF-8");
+    assert_eq!(wrong(b"\xff"), "line 1, column 1: not a text in UTF-8");
+    assert_eq!(Config::from_bytes(SEED.as_bytes()), Ok(config(SEED)));
+}
+
+#[test]
 fn no_error_has_the_password() {
     for file in [
         "proxy:\n  http: http://me:hunter2/@proxy",

@@ -9,7 +9,7 @@ use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess};
 
 use crate::{
     env::{Variable, Variables},
-    json::{Key, Lenient, List, MAX_ENTRIES, Malformed, Node, Text, field, once},
+    json::{Key, Lenient, List, Malformed, Node, Text, field, once},
 };
 
 /// The label by which a Pod stays as it is.
@@ -55,7 +55,8 @@ pub struct Env {
     pub len: u32,
     /// Those of ours that are among them.
     pub present: Variables,
-    /// The proxy's variables that have a value of their own, and not one from elsewhere; [`MAX_ENTRIES`] at most.
+    /// The proxy's variables that have a value of their own, and not one from elsewhere: of each its last entry, which
+    /// is the one that counts for kubelet.
     pub plain: Vec<Plain>,
 }
 
@@ -218,11 +219,10 @@ impl<'de> Node<'de> for Env {
             let Ok(so_far) = &mut env else { continue };
             match entry {
                 Ok(Some(EnvEntry { variable, plain })) => {
-                    variable.into_iter().for_each(|ours| so_far.present.insert(ours));
-                    if let (Some(variable), Some(value)) = (variable, plain)
-                        && so_far.plain.len() < MAX_ENTRIES
-                    {
-                        so_far.plain.push(Plain { variable, at: so_far.len, value });
+                    if let Some(variable) = variable {
+                        so_far.present.insert(variable);
+                        so_far.plain.retain(|before| before.variable != variable);
+                        so_far.plain.extend(plain.map(|value| Plain { variable, at: so_far.len, value }));
                     }
                     so_far.len += 1;
                 }
