@@ -1,0 +1,170 @@
+//! From endpoints to a connection with one of them.
+//!
+//! The best endpoint is tried first, the next one when that has failed, or a moment later when it is still silent; the
+//! first that answers is taken. Source of the moment: RFC 8305 section 5 (Happy Eyeballs).
+
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    balance,
+    endpoint::{Endpoint, Occupied},
+    shared::{Settings, Shared},
+};
+
+/// How long an endpoint may be silent before the next one is tried as well.
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Why no endpoint was reached.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreachable {
+    /// There is none.
+    #[error("there is no endpoint")]
+    None,
+    /// None answered in time.
+    #[error("no endpoint answered within {}", common::duration::GoDuration(*.0))]
+    Late(Duration),
+    /// The last one that was tried.
+    #[error("{0}: {1}")]
+    Failed(SocketAddr, #[source] io::Error),
+}
+
+/// What a failed connect says of its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Nobody listens there.
+    Refused,
+    /// No answer.
+    Timeout,
+    /// No way there.
+    Unreachable,
+    /// Nothing: we are out of descriptors, ports or memory.
+    Ours,
+    /// Anything else.
+    Other,
+}
+
+impl Reason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Refused, Self::Timeout, Self::Unreachable, Self::Ours, Self::Other];
+
+    /// The label's value.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Ours => "ours",
+            Self::Other => "other",
+        }
+    }
+
+    /// Of what the system said.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Self {
+        use rustix::io::Errno;
+        match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::CONNREFUSED | Errno::CONNRESET) => Self::Refused,
+            Some(Errno::TIMEDOUT) => Self::Timeout,
+            Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::ACCESS | Errno::PERM) => Self::Unreachable,
+            Some(
+                Errno::MFILE
+                | Errno::NFILE
+                | Errno::NOBUFS
+                | Errno::NOMEM
+                | Errno::ADDRNOTAVAIL
+                | Errno::AGAIN,
+            ) => Self::Ours,
+            _ if error.kind() == io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Other,
+        }
+    }
+}
+
+type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// Connects to an endpoint, within the settings' time.
+///
+/// # Errors
+/// When none was reached.
+pub async fn connect(
+    shared: &Shared,
+    settings: &Arc<Settings>,
+    random: &mut fastrand::Rng,
+) -> Result<(TcpStream, Occupied), Unreachable> {
+    let (endpoints, turn) = (shared.endpoints.load_full(), shared.next_turn());
+    let deadline = Instant::now() + settings.connect_timeout;
+    let (mut tried, mut last) = (Vec::new(), Unreachable::None);
+    let mut running: Vec<(Occupied, Attempt)> = Vec::new();
+    loop {
+        let next = balance::next(settings.balance, endpoints.all(), &tried, turn, random);
+        let is_last = next.is_none();
+        if let Some(endpoint) = next {
+            tried.push(endpoint.address);
+            running.push((endpoint.occupy(), attempt(endpoint.address, settings)));
+        } else if running.is_empty() {
+            return Err(last);
+        }
+        let until = if is_last { deadline } else { deadline.min(Instant::now() + STAGGER) };
+        match timeout_at(until, first(&mut running)).await {
+            Ok((occupied, Ok(stream))) => return Ok((stream, occupied)),
+            Ok((occupied, Err(error))) => {
+                failed(occupied.endpoint(), &error);
+                last = Unreachable::Failed(occupied.endpoint().address, error);
+            }
+            Err(_) if Instant::now() >= deadline => {
+                return Err(Unreachable::Late(settings.connect_timeout));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// The first attempt that ends; it is taken out.
+async fn first(running: &mut Vec<(Occupied, Attempt)>) -> (Occupied, io::Result<TcpStream>) {
+    let (index, done) = std::future::poll_fn(|context| {
+        for (index, (_, attempt)) in running.iter_mut().enumerate() {
+            if let std::task::Poll::Ready(done) = attempt.as_mut().poll(context) {
+                return std::task::Poll::Ready((index, done));
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await;
+    (running.swap_remove(index).0, done)
+}
+
+fn attempt(address: SocketAddr, settings: &Arc<Settings>) -> Attempt {
+    let settings = Arc::clone(settings);
+    Box::pin(async move {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        tune(&socket, &settings);
+        socket.connect(address).await
+    })
+}
+
+/// Sets what both sides of a connection have. What can't be set is done without.
+pub fn tune<'a>(socket: impl Into<SockRef<'a>>, settings: &Settings) {
+    let socket = socket.into();
+    let _ = socket.set_tcp_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(settings.keepalive).with_interval(settings.keepalive);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(settings.user_timeout));
+}
+
+/// A connect that fails says more than the last check. One that fails for want of our own means says nothing.
+fn failed(endpoint: &Endpoint, error: &io::Error) {
+    let reason = Reason::of(error);
+    if reason != Reason::Ours && endpoint.set_health(false, reason == Reason::Refused) {
+        tracing::warn!(endpoint = %endpoint.address, %error, "endpoint failed: a connect did");
+    }
+}

@@ -1,0 +1,12 @@
+//! `apiserver-proxy`: listens on a node's own address, and carries each connection to a healthy API server.
+
+pub mod balance;
+pub mod connect;
+pub mod counters;
+pub mod endpoint;
+pub mod listen;
+pub mod protocol;
+pub mod relay;
+pub mod session;
+pub mod shared;
+pub mod worker;

@@ -1,0 +1,92 @@
+//! Pipes that bytes pass through from socket to socket without being copied. Source: splice(2), pipe(7).
+//!
+//! A pipe costs two descriptors, and a user who is not root gets small ones after the first thousand or so. So a thread
+//! keeps a few, and lends them to directions that move much at the moment.
+
+use std::{cell::RefCell, io, os::fd::OwnedFd};
+
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
+use tokio::{io::Interest, net::TcpStream};
+
+/// What a pipe is asked to hold, in bytes.
+const WANTED: usize = 256 * 1024;
+/// One that holds less is not worth its system calls, in bytes.
+const SMALLEST: usize = 64 * 1024;
+/// How many a thread lends at once, and keeps.
+const MOST: usize = 128;
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { kept: Vec::new(), lent: 0 }) };
+}
+
+struct Pool {
+    kept: Vec<(OwnedFd, OwnedFd)>,
+    lent: usize,
+}
+
+/// A pipe, for as long as somebody needs it.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    ends: Option<(OwnedFd, OwnedFd)>,
+    /// Bytes in it.
+    held: usize,
+}
+
+impl Pipe {
+    /// An empty one; none if this thread has lent too many, or the system gives no more.
+    pub(super) fn lend() -> Option<Self> {
+        POOL.with_borrow_mut(|pool| {
+            if pool.lent >= MOST {
+                return None;
+            }
+            let ends = pool.kept.pop().or_else(create)?;
+            pool.lent += 1;
+            Some(Self { ends: Some(ends), held: 0 })
+        })
+    }
+
+    /// Whether nothing is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held == 0
+    }
+
+    /// Fills it, empty as it must be, with what a socket has: how much that was, 0 at its end. That it would block
+    /// is said of the socket then, and never of a pipe that is full.
+    pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
+        let Some((_, into)) = &self.ends else { return Ok(0) };
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        let moved = from.try_io(Interest::READABLE, || Ok(splice(from, None, into, None, WANTED, flags)?))?;
+        self.held += moved;
+        Ok(moved)
+    }
+
+    /// Gives a socket as much of it as it takes.
+    pub(super) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
+        let Some((out, _)) = &self.ends else { return Ok(0) };
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        let moved = to.try_io(Interest::WRITABLE, || Ok(splice(out, None, to, None, self.held, flags)?))?;
+        self.held -= moved.min(self.held);
+        Ok(moved)
+    }
+}
+
+impl Drop for Pipe {
+    /// Gives it back; one with something in it is of no use to anybody else.
+    fn drop(&mut self) {
+        // At the thread's end the pool may be gone, and the pipe goes with it.
+        let _ = POOL.try_with(|pool| {
+            if let Ok(mut pool) = pool.try_borrow_mut() {
+                pool.lent = pool.lent.saturating_sub(1);
+                if self.held == 0 {
+                    pool.kept.extend(self.ends.take());
+                }
+            }
+        });
+    }
+}
+
+fn create() -> Option<(OwnedFd, OwnedFd)> {
+    let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
+    let size = fcntl_setpipe_size(&into, WANTED).or_else(|_| fcntl_getpipe_size(&into)).ok()?;
+    (size >= SMALLEST).then_some((out, into))
+}

@@ -1,0 +1,188 @@
+//! What all threads know: the settings in force, the endpoints, who is how busy, and when it is over.
+
+use std::{
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc::UnboundedSender, watch};
+
+use crate::{
+    balance::Balance,
+    counters::Counters,
+    endpoint::{Endpoint, Endpoints},
+    protocol::Protocol,
+};
+
+/// What may change while connections are open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How upstreams are spoken to.
+    pub protocol: Protocol,
+    /// How connections are spread.
+    pub balance: Balance,
+    /// In which an endpoint has to be found, and its answer to a CONNECT to come.
+    pub connect_timeout: Duration,
+    /// After which a connection on which nothing moves is closed; never if none.
+    pub idle_timeout: Option<Duration>,
+    /// How long what was sent may stay unacknowledged.
+    pub user_timeout: Duration,
+    /// After how long of silence, and how often, the other side is asked whether it is there.
+    pub keepalive: Duration,
+    /// Connections at once.
+    pub max_connections: u64,
+    /// Whether connections to an endpoint that has failed are closed, if there is a healthy one.
+    pub close_on_unhealthy: bool,
+    /// Which connections get a line in the log.
+    pub access_log: AccessLog,
+}
+
+/// Which connections get a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AccessLog {
+    /// None.
+    #[default]
+    Off,
+    /// Those that did not end well.
+    Errors,
+    /// Each.
+    All,
+}
+
+/// How far the end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Connections are accepted.
+    Serving,
+    /// No more are accepted, those that are open may end.
+    Draining,
+    /// Those that are open are cut.
+    Cut,
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The client's side.
+    pub client: TcpStream,
+    /// The client.
+    pub peer: std::net::SocketAddr,
+}
+
+/// A thread, as others see it.
+#[derive(Debug)]
+pub struct Desk {
+    /// What it counts.
+    pub counters: Counters,
+    /// Where connections are handed to it.
+    pub inbox: UnboundedSender<Accepted>,
+}
+
+/// What all threads know.
+#[derive(Debug)]
+pub struct Shared {
+    /// In force for new connections.
+    pub settings: ArcSwap<Settings>,
+    /// Where they may go.
+    pub endpoints: ArcSwap<Endpoints>,
+    /// All threads that carry connections.
+    pub desks: Vec<Desk>,
+    /// How far the end is.
+    pub phase: watch::Sender<Phase>,
+    /// Connections that have been taken up.
+    turn: AtomicUsize,
+    open: AtomicU64,
+    /// Told when a connection ends while there is no room for another.
+    room: Notify,
+    /// How often there was none.
+    pub paused: AtomicU64,
+}
+
+impl Shared {
+    /// Serving, with no connection yet.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        endpoints: Endpoints,
+        inboxes: Vec<UnboundedSender<Accepted>>,
+    ) -> Arc<Self> {
+        let desks = inboxes.into_iter().map(|inbox| Desk { counters: Counters::default(), inbox }).collect();
+        Arc::new(Self {
+            settings: ArcSwap::from_pointee(settings),
+            endpoints: ArcSwap::from_pointee(endpoints),
+            desks,
+            phase: watch::Sender::new(Phase::Serving),
+            turn: AtomicUsize::new(0),
+            open: AtomicU64::new(0),
+            room: Notify::new(),
+            paused: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts connections, from 0.
+    pub fn next_turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there is room for another connection.
+    pub async fn has_room(&self) {
+        let most = || self.settings.load().max_connections;
+        if self.open() < most() {
+            return;
+        }
+        self.paused.fetch_add(1, Ordering::Relaxed);
+        loop {
+            let told = self.room.notified();
+            if self.open() < most() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Settings were changed: there may be room now.
+    pub fn settings_changed(&self) {
+        self.room.notify_waiters();
+    }
+
+    /// One more connection, on a thread.
+    pub fn opened(&self, desk: &Desk) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        desk.counters.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is over.
+    pub fn closed(&self, desk: &Desk) {
+        let open = self.open.fetch_sub(1, Ordering::Relaxed);
+        desk.counters.open.fetch_sub(1, Ordering::Relaxed);
+        if open >= self.settings.load().max_connections {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Whether connections to an endpoint should go elsewhere.
+    #[must_use]
+    pub fn should_leave(&self, endpoint: &Endpoint) -> bool {
+        let settings = self.settings.load();
+        settings.close_on_unhealthy && !endpoint.is_healthy() && self.endpoints.load().any_healthy()
+    }
+
+    /// The thread that has least to do, if this one has clearly more.
+    #[must_use]
+    pub fn idler(&self, desk: &Desk) -> Option<&Desk> {
+        let open = |desk: &Desk| desk.counters.open.load(Ordering::Relaxed);
+        let least = self.desks.iter().min_by_key(|desk| open(desk))?;
+        (open(desk) > open(least)).then_some(least)
+    }
+}
