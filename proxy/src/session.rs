@@ -36,20 +36,12 @@ struct Ended {
 }
 
 /// Serves a client to its end.
-pub async fn serve(shared: &Shared, counters: &Counters, client: std::net::TcpStream, peer: SocketAddr) {
+pub async fn serve(shared: &Shared, counters: &Counters, client: TcpStream, peer: SocketAddr) {
     let (settings, begun) = (shared.settings.load_full(), Instant::now());
-    let ended = match TcpStream::from_std(client) {
-        // In a box, so that a connection that lives long is small.
-        Ok(client) => match Box::pin(establish(shared, &settings, client, peer)).await {
-            Ok((relay, occupied)) => carry(shared, counters, &settings, relay, &occupied).await,
-            Err(ended) => ended,
-        },
-        Err(error) => Ended {
-            outcome: Outcome::Unreachable,
-            why: Some(error.to_string()),
-            endpoint: None,
-            moved: (0, 0),
-        },
+    // In a box, so that a connection that lives long is small.
+    let ended = match Box::pin(establish(shared, &settings, client, peer)).await {
+        Ok((relay, occupied)) => carry(shared, counters, &settings, relay, &occupied).await,
+        Err(ended) => ended,
     };
     counters.ended(ended.outcome);
     let log = match settings.access_log {

@@ -3,11 +3,10 @@
 //! All threads accept from the same sockets. Who accepts one and has more to do than another thread hands it over, so that
 //! connections that live long are spread.
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::{
-    io::unix::AsyncFd,
+    net::{TcpListener, TcpStream},
     sync::{Notify, mpsc::UnboundedReceiver},
     time::sleep,
 };
@@ -17,8 +16,6 @@ use crate::{
     shared::{Accepted, Desk, Phase, Shared},
 };
 
-/// How many connections are accepted before others have their turn.
-const BATCH: usize = 16;
 /// How long accepting rests when the system has no more descriptors.
 const REST: Duration = Duration::from_millis(100);
 
@@ -29,7 +26,7 @@ const REST: Duration = Duration::from_millis(100);
 pub fn run(
     shared: &Arc<Shared>,
     number: usize,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<std::net::TcpListener>,
     mut inbox: UnboundedReceiver<Accepted>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -38,7 +35,7 @@ pub fn run(
         let mut accepting = Vec::new();
         for listener in listeners {
             listener.set_nonblocking(true)?;
-            let listener = AsyncFd::register(listener)?;
+            let listener = TcpListener::from_std(listener)?;
             accepting.push(tokio::spawn(accept(Arc::clone(&mine), listener)));
         }
         let mut phase = shared.phase.subscribe();
@@ -48,14 +45,14 @@ pub fn run(
                     drop(changed);
                     break;
                 }
-                Some(accepted) = inbox.recv() => mine.take_up(accepted),
+                Some(accepted) = inbox.recv() => mine.take_up_from(accepted),
             }
         }
         // Before the sockets are closed nothing is lost: another process may hold them, too.
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
         inbox.close();
         while let Some(accepted) = inbox.recv().await {
-            mine.take_up(accepted);
+            mine.take_up_from(accepted);
         }
         tokio::select! {
             () = mine.all_ended() => {}
@@ -77,8 +74,16 @@ impl Mine {
         self.shared.desks.get(self.number)
     }
 
+    /// Begins with a connection that another thread has accepted.
+    fn take_up_from(self: &Arc<Self>, Accepted { client, peer }: Accepted) {
+        match TcpStream::from_std(client) {
+            Ok(client) => self.take_up(client, peer),
+            Err(error) => tracing::warn!(%peer, %error, "lost a connection between two threads"),
+        }
+    }
+
     /// Begins with a connection.
-    fn take_up(self: &Arc<Self>, Accepted { client, peer }: Accepted) {
+    fn take_up(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) {
         let mine = Arc::clone(self);
         tokio::spawn(async move {
             let Some(desk) = mine.desk() else { return };
@@ -87,6 +92,18 @@ impl Mine {
             mine.shared.closed(desk);
             mine.over.notify_one();
         });
+    }
+
+    /// Takes a connection up here, or hands it to a thread that has less to do.
+    fn place(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) {
+        let Some(idler) = self.desk().and_then(|desk| self.shared.idler(desk)) else {
+            return self.take_up(client, peer);
+        };
+        match client.into_std() {
+            // A thread that is about to end takes none; then neither does this one.
+            Ok(client) => drop(idler.inbox.send(Accepted { client, peer })),
+            Err(error) => tracing::warn!(%peer, %error, "lost a connection between two threads"),
+        }
     }
 
     async fn all_ended(&self) {
@@ -98,40 +115,17 @@ impl Mine {
     }
 }
 
-async fn accept(mine: Arc<Mine>, listener: AsyncFd<TcpListener>) {
+async fn accept(mine: Arc<Mine>, listener: TcpListener) {
     loop {
         mine.shared.has_room().await;
-        let Ok(mut ready) = listener.readable().await else { return };
-        for _ in 0..BATCH {
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match ready.try_io(|listener| Ok(acceptfrom_with(listener, flags)?)) {
-                Ok(Ok((client, peer))) => {
-                    let Some(peer) = peer.and_then(|peer| peer.try_into().ok()) else { continue };
-                    place(&mine, Accepted { client: client.into(), peer });
-                }
-                // That one connection is gone already.
-                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "cannot accept connections at the moment");
-                    sleep(REST).await;
-                    break;
-                }
-                Err(_would_block) => break,
+        match listener.accept().await {
+            Ok((client, peer)) => mine.place(client, peer),
+            // That one connection is gone already.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections at the moment");
+                sleep(REST).await;
             }
         }
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Takes a connection up here, or hands it to a thread that has less to do.
-fn place(mine: &Arc<Mine>, accepted: Accepted) {
-    let idler = mine.desk().and_then(|desk| mine.shared.idler(desk));
-    match idler {
-        Some(desk) => {
-            if let Err(returned) = desk.inbox.send(accepted) {
-                mine.take_up(returned.0);
-            }
-        }
-        None => mine.take_up(accepted),
     }
 }
