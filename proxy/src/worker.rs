@@ -45,14 +45,14 @@ pub fn run(
                     drop(changed);
                     break;
                 }
-                Some(accepted) = inbox.recv() => mine.take_up_from(accepted),
+                Some(accepted) = inbox.recv() => mine.take_up(accepted),
             }
         }
         // Before the sockets are closed nothing is lost: another process may hold them, too.
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
         inbox.close();
         while let Some(accepted) = inbox.recv().await {
-            mine.take_up_from(accepted);
+            mine.take_up(accepted);
         }
         tokio::select! {
             () = mine.all_ended() => {}
@@ -74,36 +74,44 @@ impl Mine {
         self.shared.desks.get(self.number)
     }
 
-    /// Begins with a connection that another thread has accepted.
-    fn take_up_from(self: &Arc<Self>, Accepted { client, peer }: Accepted) {
-        match TcpStream::from_std(client) {
-            Ok(client) => self.take_up(client, peer),
+    /// Takes a connection up here, or hands it to a thread that has less to do. It counts from now on.
+    fn place(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) {
+        let Some(desk) = self.desk() else { return };
+        let Some(idler) = self.shared.idler(desk) else {
+            self.shared.opened(desk);
+            return self.carry(client, peer);
+        };
+        match client.into_std() {
+            Ok(client) => {
+                self.shared.opened(idler);
+                // A thread that is about to end takes none.
+                if idler.inbox.send(Accepted { client, peer }).is_err() {
+                    self.shared.closed(idler);
+                }
+            }
             Err(error) => tracing::warn!(%peer, %error, "lost a connection between two threads"),
         }
     }
 
-    /// Begins with a connection.
-    fn take_up(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) {
+    /// Begins with a connection that another thread has accepted.
+    fn take_up(self: &Arc<Self>, Accepted { client, peer }: Accepted) {
+        match TcpStream::from_std(client) {
+            Ok(client) => self.carry(client, peer),
+            Err(error) => {
+                tracing::warn!(%peer, %error, "lost a connection between two threads");
+                self.desk().into_iter().for_each(|desk| self.shared.closed(desk));
+            }
+        }
+    }
+
+    fn carry(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) {
         let mine = Arc::clone(self);
         tokio::spawn(async move {
             let Some(desk) = mine.desk() else { return };
-            mine.shared.opened(desk);
             session::serve(&mine.shared, &desk.counters, client, peer).await;
             mine.shared.closed(desk);
             mine.over.notify_one();
         });
-    }
-
-    /// Takes a connection up here, or hands it to a thread that has less to do.
-    fn place(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) {
-        let Some(idler) = self.desk().and_then(|desk| self.shared.idler(desk)) else {
-            return self.take_up(client, peer);
-        };
-        match client.into_std() {
-            // A thread that is about to end takes none; then neither does this one.
-            Ok(client) => drop(idler.inbox.send(Accepted { client, peer })),
-            Err(error) => tracing::warn!(%peer, %error, "lost a connection between two threads"),
-        }
     }
 
     async fn all_ended(&self) {
