@@ -11,6 +11,7 @@
 //! - [`shutdown`]: SIGTERM and SIGINT.
 //! - [`sparing`]: log lines that somebody else can cause, kept few.
 //! - [`version`]: what `--version` says.
+//! - [`yaml`]: configuration files, and what is wrong in which line of them.
 //! - [`zpages`]: `/livez`, `/readyz`, `/metrics`, `/statusz`, `/flagz`, and a probe for them.
 //!
 //! Nothing in here but [`egress`] knows about nodes, Pods or Kubernetes.
@@ -28,4 +29,5 @@ pub mod logging;
 pub mod shutdown;
 pub mod sparing;
 pub mod version;
+pub mod yaml;
 pub mod zpages;

@@ -8,8 +8,8 @@ use super::{
     names::{is_member, is_name, is_object, is_unit},
     pattern::Pattern,
     url::ProxyUrl,
-    yaml::{self, ConfigError, Field, Section, Text},
 };
+use crate::yaml::{self, ConfigError, Field, Section, Text};
 
 /// All that the file says. Can be printed: the proxies' passwords are hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,10 +104,7 @@ impl Config {
     /// # Errors
     /// As [`Config::parse`]; also where it is not UTF-8.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self::parse(text),
-            Err(error) => Err(ConfigError::not_utf8(bytes.get(..error.valid_up_to()).unwrap_or_default())),
-        }
+        Self::parse(yaml::text(bytes)?)
     }
 
     /// Reads the file's text.

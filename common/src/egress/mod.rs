@@ -20,13 +20,14 @@ mod secret;
 #[cfg(test)]
 mod tests;
 mod url;
-mod yaml;
 
 pub use compose::{NoProxy, Variable, no_proxy, variables};
 pub use config::{ApiServer, Cluster, Config, Dialects, Exclude, Nodes, Pods, Proxy};
 pub use dialect::{Dialect, NotAHost, Target, Verdict, explain};
 pub use dropin::{drop_in, environment_line};
 pub use pattern::Pattern;
+pub(crate) use secret::shown;
 pub use secret::{Secret, masked};
 pub use url::{NotAProxyUrl, ProxyUrl};
-pub use yaml::ConfigError;
+
+pub use crate::yaml::ConfigError;

@@ -53,7 +53,7 @@ fn masked_line(line: &str) -> String {
 }
 
 /// A value for an error's text: short, quoted, and without what looks like a password.
-pub(super) fn shown(value: &str) -> String {
+pub(crate) fn shown(value: &str) -> String {
     const LONGEST: usize = 80;
     let value = match value.rsplit_once('@') {
         Some((_, host)) => format!("{HIDDEN}@{host}"),
