@@ -5,9 +5,11 @@
 //! - [`files`]: small files, read whole.
 //! - [`flags`]: command lines as Go programs have them (pflag), and the environment beside them.
 //! - [`duration`]: Go durations, read and printed.
+//! - [`histogram`]: durations, counted without a lock.
 //! - [`listen`]: `host:port`, and a TCP listener there.
 //! - [`logging`]: the klog flags, mapped onto `tracing`.
 //! - [`klog`]: the text form of a log line.
+//! - [`reload`]: files that are read again and again.
 //! - [`shutdown`]: SIGTERM and SIGINT.
 //! - [`sparing`]: log lines that somebody else can cause, kept few.
 //! - [`version`]: what `--version` says.
@@ -22,10 +24,12 @@ pub mod duration;
 pub mod egress;
 pub mod files;
 pub mod flags;
+pub mod histogram;
 pub mod klog;
 pub mod listen;
 pub mod logfile;
 pub mod logging;
+pub mod reload;
 pub mod shutdown;
 pub mod sparing;
 pub mod version;

@@ -10,14 +10,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use common::egress::{Config, Target, explain, no_proxy};
-
-use crate::{
-    env::Injection,
-    fqdn::Fqdn,
-    metrics::Metrics,
+use common::{
+    egress::{Config, Target, explain, no_proxy},
     reload::{self, Look, Problem, Reload},
 };
+
+use crate::{env::Injection, fqdn::Fqdn, metrics::Metrics};
 
 /// What is injected, for as long as nothing else is.
 #[derive(Debug)]

@@ -30,7 +30,6 @@ pub mod metrics;
 mod names;
 pub mod overload;
 pub mod patched;
-pub mod reload;
 pub mod review;
 pub mod self_signed;
 pub mod server;

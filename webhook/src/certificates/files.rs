@@ -1,14 +1,15 @@
-//! Certificates from files, and their replacement: see [`crate::reload`].
+//! Certificates from files, and their replacement: see [`common::reload`].
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
 };
 
+use common::reload::{self, Look, Reload};
+
 use super::{Certificates, seconds_since_1970};
 use crate::{
     metrics::Metrics,
-    reload::{self, Look, Reload},
     tls::{BadMaterial, Identity, Material, Validity},
 };
 

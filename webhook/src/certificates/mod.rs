@@ -11,14 +11,12 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use common::reload::Problem;
 use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 pub use self::files::{Files, FilesError, Watched};
-use crate::{
-    reload::Problem,
-    tls::{BadMaterial, Identity, Material, Validity, configuration},
-};
+use crate::tls::{BadMaterial, Identity, Material, Validity, configuration};
 
 /// The configuration that new connections get.
 #[derive(Debug)]

@@ -3,23 +3,27 @@
 //! A request costs two looks at the clock and a few atomic additions: its counter is found by index, not by hashing
 //! labels, and nothing on its way takes a lock.
 
-mod histogram;
 mod labels;
 
 use std::time::{Duration, Instant};
 
-use common::zpages;
+use common::{histogram::Histogram, zpages};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 
-use self::histogram::Histogram;
 pub use self::labels::{Labels, Operation, Outcome};
 
 /// What all metrics' names start with.
 const PREFIX: &str = "apiserver_proxy_pod_webhook";
+
+/// Upper bounds of a request's duration, in seconds.
+const DURATIONS: [f64; 19] = [
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0, 10.0,
+];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReloadLabels {
@@ -33,7 +37,7 @@ pub struct Metrics {
     requests: Family<Labels, Counter>,
     /// Of `requests`, those that can occur, where they can be found without looking: a row an operation.
     counters: [[Option<Counter>; Outcome::ALL.len()]; Operation::ALL.len()],
-    duration: Histogram,
+    duration: Histogram<{ DURATIONS.len() }>,
     in_flight: Gauge,
     expiry: Gauge,
     certificates: Reloads,
@@ -97,7 +101,7 @@ impl Metrics {
         let metrics = Self {
             registry: Registry::default(),
             counters,
-            duration: Histogram::default(),
+            duration: Histogram::new(DURATIONS),
             in_flight: Gauge::default(),
             expiry: Gauge::default(),
             certificates,

@@ -23,7 +23,7 @@ const LONGEST_FILE: u64 = 1024 * 1024;
 /// # Errors
 /// When that can't be done.
 pub fn read_now(path: &Path) -> io::Result<Vec<u8>> {
-    common::files::read(path, LONGEST_FILE)
+    crate::files::read(path, LONGEST_FILE)
 }
 
 /// The same, within five seconds.
