@@ -8,7 +8,7 @@ use common::{
     flags::{self, Program, Stop, boolean, string, value},
     listen::{self, HostPort},
     logging::{self, LogConfig},
-    zpages::Flagz,
+    zpages::{self, Flagz},
 };
 
 use crate::{
@@ -101,8 +101,8 @@ fn command() -> Command {
         .args(logging::klog_flags())
 }
 
-/// Shared with `probe`.
-pub(crate) fn probe_socket() -> Arg {
+/// Of the program, and of its `probe`.
+pub fn probe_socket() -> Arg {
     string("probe-socket", "[optional] path of a Unix socket with the same pages, for `apiserver-proxy-sidecar probe ready` (or live), as an exec probe. Empty turns it off.")
         .default_value("")
 }
@@ -165,8 +165,7 @@ impl Config {
             health_address: matches.get_one::<Option<HostPort>>("health-bind-address").cloned().flatten(),
             probe_socket: matches
                 .get_one::<String>("probe-socket")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from),
+                .and_then(|text| zpages::place(text, PROGRAM.name)),
             flagz: Flagz::new(&command(), matches),
             log: LogConfig::from_matches(
                 PROGRAM.name,

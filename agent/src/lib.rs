@@ -24,7 +24,6 @@ pub mod metrics;
 pub mod netlink;
 pub mod plan;
 pub mod privileges;
-pub mod probe;
 pub mod reconcile;
 pub mod rules;
 pub mod status;

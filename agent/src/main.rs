@@ -1,24 +1,14 @@
 //! `apiserver-proxy-sidecar`. See the library for the story.
 
-use std::{io::Write, process::ExitCode};
+use std::process::ExitCode;
 
-use agent::{app, cli, privileges, probe};
+use agent::{app, cli, privileges};
+use common::zpages;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == probe::NAME) {
-        return match probe::run(args) {
-            // Whoever asked may have closed the pipe already.
-            Ok((true, report)) => {
-                let _ = writeln!(std::io::stdout(), "{}", report.trim_end());
-                ExitCode::SUCCESS
-            }
-            Ok((false, report)) => {
-                let _ = writeln!(std::io::stderr(), "{}", report.trim_end());
-                ExitCode::FAILURE
-            }
-            Err(stop) => ExitCode::from(stop.print()),
-        };
+    if args.next().is_some_and(|first| first == zpages::PROBE) {
+        return ExitCode::from(zpages::exec_probe(cli::PROGRAM, cli::probe_socket(), args));
     }
     let config = match cli::Config::from_command_line(std::env::args_os()) {
         Ok(config) => config,

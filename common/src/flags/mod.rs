@@ -8,17 +8,20 @@
 //!
 //! Source: <https://pkg.go.dev/github.com/spf13/pflag>.
 
+mod file;
 mod mistake;
 mod usage;
 
-use std::{ffi::OsString, io::Write};
+use std::{ffi::OsString, io::Write, path::Path};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Command,
     builder::{TypedValueParser, ValueParser},
 };
 
+pub use self::file::{FromFile, key_of};
 use self::{
+    file::told,
     mistake::{argument_of, explain},
     usage::usage,
 };
@@ -126,13 +129,31 @@ pub fn parse<I>(program: Program, command: Command, args: I) -> Result<ArgMatche
 where
     I: IntoIterator<Item = OsString>,
 {
-    parse_with_env(program, command, args, |name| std::env::var_os(name))
+    parse_with_file(program, command, args, Path::new(""), &FromFile::default())
+}
+
+/// The same with a file beside it: the command line counts before the file, and the file before the environment.
+///
+/// # Errors
+/// As [`parse`]; a mistake in the file is named with its place.
+pub fn parse_with_file<I>(
+    program: Program,
+    command: Command,
+    args: I,
+    path: &Path,
+    file: &FromFile,
+) -> Result<ArgMatches, Stop>
+where
+    I: IntoIterator<Item = OsString>,
+{
+    parse_with_env(program, command, args, (path, file), |name| std::env::var_os(name))
 }
 
 fn parse_with_env<I>(
     program: Program,
     command: Command,
     args: I,
+    (path, file): (&Path, &FromFile),
     env: impl Fn(&str) -> Option<OsString>,
 ) -> Result<ArgMatches, Stop>
 where
@@ -153,15 +174,20 @@ where
     if let Some(stop) = asked_for(program, &command, &args) {
         return Err(stop);
     }
-    let from_env = environment(program, &command, &args, env);
-    let with_env = from_env.iter().map(|(_, arg)| arg.clone()).chain(args);
+    let from_env = environment(program, &command, |flag| is_given(&args, flag) || file.has(flag), env);
+    let from_file = file.args(|flag| is_given(&args, flag));
+    let with_file = from_file.iter().map(|(_, arg)| arg.clone()).chain(args);
+    let with_env = from_env.iter().map(|(_, arg)| arg.clone()).chain(with_file);
     command.clone().try_get_matches_from(with_env).map_err(|error| {
         let mistake = explain(program, &command, &error);
         let named = argument_of(&error).unwrap_or_default();
-        match from_env.iter().find(|(_, arg)| *arg == named) {
-            Some((variable, _)) => Stop::Mistake(format!("{mistake} (set by {variable})")),
-            None => Stop::Mistake(mistake),
-        }
+        let variable = from_env.iter().find(|(_, arg)| *arg == named);
+        let setting = from_file.iter().find(|(_, arg)| *arg == named);
+        Stop::Mistake(match (variable, setting) {
+            (Some((variable, _)), _) => format!("{mistake} (set by {variable})"),
+            (None, Some((text, _))) => told(path, text, mistake),
+            (None, None) => mistake,
+        })
     })
 }
 
@@ -174,20 +200,22 @@ fn asked_for(program: Program, command: &Command, args: &[OsString]) -> Option<S
     })
 }
 
-/// What the environment sets and the command line does not, as arguments (`--flag=value`) beside the
+/// Whether a flag is among the arguments.
+fn is_given(args: &[OsString], flag: &str) -> bool {
+    args.iter().filter_map(|arg| arg.to_str()).any(|arg| {
+        arg.strip_prefix("--").is_some_and(|arg| arg.split('=').next() == Some(flag))
+            || (flag.len() == 1 && !arg.starts_with("--") && arg.starts_with(&format!("-{flag}")))
+    })
+}
+
+/// What the environment sets and nothing else does, as arguments (`--flag=value`) beside the
 /// variable's name.
 fn environment(
     program: Program,
     command: &Command,
-    args: &[OsString],
+    given: impl Fn(&str) -> bool,
     env: impl Fn(&str) -> Option<OsString>,
 ) -> Vec<(String, OsString)> {
-    let given = |name: &str| {
-        args.iter().filter_map(|arg| arg.to_str()).any(|arg| {
-            arg.strip_prefix("--").is_some_and(|arg| arg.split('=').next() == Some(name))
-                || (name.len() == 1 && !arg.starts_with("--") && arg.starts_with(&format!("-{name}")))
-        })
-    };
     let settable = command.get_arguments().filter_map(Arg::get_long).filter(|name| !is_meta(name));
     settable
         .filter(|name| !given(name))

@@ -17,7 +17,7 @@ fn command() -> Command {
 
 fn run_env(args: &[&str], env: &[(&str, &str)]) -> Result<ArgMatches, Stop> {
     let args = std::iter::once("prog").chain(args.iter().copied()).map(OsString::from);
-    parse_with_env(PROGRAM, command(), args, |name| {
+    parse_with_env(PROGRAM, command(), args, (Path::new(""), &FromFile::default()), |name| {
         env.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.into())
     })
 }
@@ -138,9 +138,57 @@ fn secrets_are_in_no_error_message() {
         Command::new("prog")
             .args([secret(value("token", "string", parse, "")), value("open", "string", parse, "")])
     };
-    let run =
-        |arg: &str| parse_with_env(PROGRAM, command(), ["prog".into(), arg.into()], |_| None).unwrap_err();
+    let run = |arg: &str| {
+        parse_with_env(
+            PROGRAM,
+            command(),
+            ["prog".into(), arg.into()],
+            (Path::new(""), &FromFile::default()),
+            |_| None,
+        )
+        .unwrap_err()
+    };
     let stop = |text: &str| Stop::Mistake(text.to_owned());
     assert_eq!(run("--token=hunter2"), stop(r#"invalid argument "REDACTED" for "--token" flag"#));
     assert_eq!(run("--open=x"), stop(r#"invalid argument "x" for "--open" flag: "x" is none"#));
+}
+
+#[test]
+fn a_file_counts_more_than_the_environment_and_less_than_the_command_line() {
+    let parse = |yaml: &str, args: &[&str]| {
+        let file = FromFile::read(&command(), yaml.as_bytes(), &[])
+            .map_err(|error| Stop::Mistake(error.to_string()))?;
+        let args = ["prog"].into_iter().chain(args.iter().copied()).map(OsString::from);
+        parse_with_env(PROGRAM, command(), args, (Path::new("/etc/prog.yaml"), &file), |name| match name {
+            "ASP_PROG_PORT" => Some("1".into()),
+            "ASP_PROG_BACKEND" => Some("nft".into()),
+            _ => None,
+        })
+    };
+    let yaml = "ipAddress: 10.0.0.1\nport: 2\ncleanup: true\ninterface: eth0\n";
+    let matches = parse(yaml, &["--interface=eth1"]).unwrap();
+    let text = |name: &str| matches.get_one::<String>(name).unwrap().clone();
+    assert_eq!(
+        (text("ip-address"), text("interface"), text("backend")),
+        ("10.0.0.1".into(), "eth1".into(), "nft".into())
+    );
+    assert_eq!((matches.get_one::<u16>("port"), matches.get_one::<bool>("cleanup")), (Some(&2), Some(&true)));
+    for (yaml, expected) in [
+        (
+            "port: 0\n",
+            "/etc/prog.yaml: line 1, column 7: port: invalid argument \"0\" for \"--port\" flag: 0 is not in 1..=65535",
+        ),
+        ("port: [1, 2]\n", "line 1, column 11: port: one value is expected, and no list"),
+        (
+            "ip-address: x\n",
+            "line 1, column 1: unknown key \"ip-address\"; known are backend, cleanup, daemon, interface, ipAddress, port, v",
+        ),
+        (
+            "help: true\n",
+            "line 1, column 1: unknown key \"help\"; known are backend, cleanup, daemon, interface, ipAddress, port, v",
+        ),
+        ("port: 1\nport: 2\n", "line 2, column 1: \"port\": stands there twice"),
+    ] {
+        assert_eq!(parse(yaml, &["--ip-address=10.0.0.1"]).unwrap_err(), Stop::Mistake(expected.to_owned()));
+    }
 }

@@ -14,6 +14,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use super::unix;
 use crate::{listen::is_of_one_connection, sparing::Sparing};
 
 /// How long to wait when the process or the machine has no file descriptors left.
@@ -62,7 +63,13 @@ impl Listener for UnixListener {
     type Stream = UnixStream;
 
     async fn accept(&self) -> io::Result<UnixStream> {
-        self.accept().await.map(|(stream, _)| stream)
+        loop {
+            let (stream, _) = self.accept().await?;
+            // Nobody else gets to a path; to an abstract name everybody does.
+            if stream.peer_cred().is_ok_and(|peer| unix::is_ours(peer.uid())) {
+                return Ok(stream);
+            }
+        }
     }
 }
 

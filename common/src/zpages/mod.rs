@@ -9,7 +9,7 @@
 //! | `/flagz` | all flags with their values |
 //!
 //! A program implements [`Subject`], makes a [`router`] of it, and serves that with [`serve_tcp`] or
-//! [`serve_unix`]; [`probe()`] asks the latter, for exec probes. The pages have no authentication: they tell nothing
+//! [`serve_unix`]; [`exec_probe`] asks the latter. The pages have no authentication: they tell nothing
 //! secret, and nothing can be changed through them.
 //!
 //! Sources: <https://kubernetes.io/docs/reference/using-api/health-checks/>,
@@ -17,6 +17,7 @@
 //! only the plain text), <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 
 mod connection;
+mod exec;
 mod flagz;
 mod metrics;
 mod probe;
@@ -39,12 +40,13 @@ use axum::{
 };
 
 pub use self::{
+    exec::{PROBE, exec_probe},
     flagz::Flagz,
     metrics::{encode, registry},
     probe::{Page, ProbeError, probe},
     readyz::{Check, Outcome},
     serve::{serve_tcp, serve_unix},
-    unix::SocketError,
+    unix::{SocketError, place},
 };
 use self::{readyz::report, statusz::Statusz};
 

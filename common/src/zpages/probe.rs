@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use rustix::net::sockopt::socket_peercred;
+use socket2::{Domain, Socket, Type};
+
+use super::unix;
 
 /// How long it all may take.
 const TIME: Duration = Duration::from_secs(3);
@@ -73,7 +76,13 @@ fn ask(path: &Path, page: Page, deadline: Instant) -> io::Result<(u16, String)> 
     let mut socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // For connect(2) as well, which waits where the listener's queue is full.
     socket.set_write_timeout(Some(left(deadline)?))?;
-    socket.connect(&SockAddr::unix(path)?).map_err(late)?;
+    socket.connect(&unix::address(path)?).map_err(late)?;
+    if unix::is_abstract(path) {
+        let uid = socket_peercred(&socket)?.uid.as_raw();
+        if !unix::is_ours(uid) {
+            return Err(io::Error::other(format!("the name is that of a process of user {uid}")));
+        }
+    }
     let request = format!("GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", page.path());
     // Shorter than the socket's buffer: this does not wait.
     socket.write_all(request.as_bytes()).map_err(late)?;

@@ -28,9 +28,10 @@ pub async fn serve_tcp(address: HostPort, router: Router) -> Infallible {
     accept(listener, router, LIMITS).await
 }
 
-/// Serves the pages on a Unix socket, for as long as it is polled. Only processes of the same user get in.
+/// Serves the pages on a Unix socket (see [`place`](super::place)), for as long as it is polled. Only processes of the
+/// same user, and root's, get in.
 ///
-/// A socket that is there already is replaced, whether its process is dead or alive. What can't be done is tried
+/// A socket that is there already at a path is replaced, whether its process is dead or alive. What can't be done is tried
 /// again, as [`serve_tcp`] does.
 pub async fn serve_unix(path: PathBuf, router: Router) -> Infallible {
     let listener = patiently(&path.display(), FIRST_PAUSE, || unix::bind(&path)).await;

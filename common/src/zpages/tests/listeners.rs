@@ -118,3 +118,17 @@ async fn errors_name_the_path_and_say_what_to_do() {
         assert!(error.starts_with("cannot ") && error.contains(&path.display().to_string()), "{error}");
     }
 }
+
+#[test]
+fn a_name_is_as_good_as_a_path() {
+    let name = format!("@common-test/{}", std::process::id());
+    let place = super::super::place(&name, "x").unwrap();
+    serve_at(&place, "named");
+    eventually("its answer", || answers(&place, "named"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let taken = runtime.block_on(unix::bind(&place)).unwrap_err();
+    assert!(matches!(taken, SocketError::Name { .. }), "{taken}");
+    let own = super::super::place("@", "x").unwrap();
+    assert!(own.to_str().unwrap().starts_with("@x/4"), "{own:?}");
+    assert_eq!(super::super::place("", "x"), None);
+}
