@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     balance,
+    counters::Counters,
     endpoint::{Endpoint, Occupied},
     shared::{Settings, Shared},
 };
@@ -95,11 +96,13 @@ type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 /// When none was reached.
 pub async fn connect(
     shared: &Shared,
+    counters: &Counters,
     settings: &Arc<Settings>,
     random: &mut fastrand::Rng,
 ) -> Result<(TcpStream, Occupied), Unreachable> {
     let (endpoints, turn) = (shared.endpoints.load_full(), shared.next_turn());
-    let deadline = Instant::now() + settings.connect_timeout;
+    let begun = Instant::now();
+    let deadline = begun + settings.connect_timeout;
     let (mut tried, mut last) = (Vec::new(), Unreachable::None);
     let mut running: Vec<(Occupied, Attempt)> = Vec::new();
     loop {
@@ -113,12 +116,16 @@ pub async fn connect(
         }
         let until = if is_last { deadline } else { deadline.min(Instant::now() + STAGGER) };
         match timeout_at(until, first(&mut running)).await {
-            Ok((occupied, Ok(stream))) => return Ok((stream, occupied)),
+            Ok((occupied, Ok(stream))) => {
+                counters.reached.observe(begun.elapsed());
+                return Ok((stream, occupied));
+            }
             Ok((occupied, Err(error))) => {
-                failed(occupied.endpoint(), &error);
+                failed(counters, occupied.endpoint(), &error);
                 last = Unreachable::Failed(occupied.endpoint().address, error);
             }
             Err(_) if Instant::now() >= deadline => {
+                running.iter().for_each(|_| counters.failed(Reason::Timeout));
                 return Err(Unreachable::Late(settings.connect_timeout));
             }
             Err(_) => {}
@@ -162,8 +169,9 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>, settings: &Settings) {
 }
 
 /// A connect that fails says more than the last check. One that fails for want of our own means says nothing.
-fn failed(endpoint: &Endpoint, error: &io::Error) {
+fn failed(counters: &Counters, endpoint: &Endpoint, error: &io::Error) {
     let reason = Reason::of(error);
+    counters.failed(reason);
     if reason != Reason::Ours && endpoint.set_health(false, reason == Reason::Refused) {
         tracing::warn!(endpoint = %endpoint.address, %error, "endpoint failed: a connect did");
     }

@@ -1,45 +1,28 @@
-//! For the moment: `apiserver-proxy LISTEN UPSTREAM…`, to measure the data path.
+//! `apiserver-proxy`. See the library for the story.
 
-use std::{sync::Arc, time::Duration};
+use std::process::ExitCode;
 
-use proxy::{
-    balance::Balance,
-    endpoint::Endpoints,
-    listen,
-    protocol::Protocol,
-    shared::{AccessLog, Settings, Shared},
-    worker,
-};
+use common::zpages;
+use proxy::{app, cli};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut args = std::env::args().skip(1);
-    let address = args.next().ok_or("no address")?.parse()?;
-    let upstreams = args.map(|arg| arg.parse()).collect::<Result<Vec<std::net::SocketAddr>, _>>()?;
-    let settings = Settings {
-        protocol: Protocol::Tcp,
-        balance: Balance::LeastConnections,
-        connect_timeout: Duration::from_secs(5),
-        idle_timeout: None,
-        user_timeout: Duration::from_secs(30),
-        keepalive: Duration::from_secs(15),
-        max_connections: 10_000,
-        close_on_unhealthy: true,
-        access_log: AccessLog::Off,
-    };
-    let listener = listen::bind(address)?;
-    let (inboxes, outboxes): (Vec<_>, Vec<_>) =
-        (0..2).map(|_| tokio::sync::mpsc::unbounded_channel()).unzip();
-    let shared = Shared::new(settings, Endpoints::default().update(upstreams), inboxes);
-    let threads: Vec<_> = outboxes
-        .into_iter()
-        .enumerate()
-        .map(|(number, inbox)| {
-            let (shared, listener) = (Arc::clone(&shared), listener.try_clone());
-            std::thread::spawn(move || worker::run(&shared, number, vec![listener?], inbox))
-        })
-        .collect();
-    for thread in threads {
-        thread.join().map_err(|_| "a thread panicked")??;
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|first| first == zpages::PROBE) {
+        return ExitCode::from(zpages::exec_probe(cli::PROGRAM, cli::probe_socket(), args));
     }
-    Ok(())
+    let (config, source) = match cli::Config::from_command_line(std::env::args_os()) {
+        Ok(config) => config,
+        Err(stop) => return ExitCode::from(stop.print()),
+    };
+    if let Err(error) = config.log.init() {
+        eprintln!("Error: {error}");
+        return ExitCode::FAILURE;
+    }
+    match app::run(config, source) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            tracing::error!("{failed}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -39,11 +39,12 @@ struct Ended {
 pub async fn serve(shared: &Shared, counters: &Counters, client: TcpStream, peer: SocketAddr) {
     let (settings, begun) = (shared.settings.load_full(), Instant::now());
     // In a box, so that a connection that lives long is small.
-    let ended = match Box::pin(establish(shared, &settings, client, peer)).await {
+    let ended = match Box::pin(establish(shared, counters, &settings, client, peer)).await {
         Ok((relay, occupied)) => carry(shared, counters, &settings, relay, &occupied).await,
         Err(ended) => ended,
     };
     counters.ended(ended.outcome);
+    counters.lasted.observe(begun.elapsed());
     let log = match settings.access_log {
         AccessLog::Off => false,
         AccessLog::Errors => ended.outcome != Outcome::Ok,
@@ -65,6 +66,7 @@ pub async fn serve(shared: &Shared, counters: &Counters, client: TcpStream, peer
 
 async fn establish(
     shared: &Shared,
+    counters: &Counters,
     settings: &Arc<Settings>,
     client: TcpStream,
     peer: SocketAddr,
@@ -72,7 +74,7 @@ async fn establish(
     tune(&client, settings);
     let failed = |outcome, why: String, endpoint| Ended { outcome, why: Some(why), endpoint, moved: (0, 0) };
     let mut random = fastrand::Rng::new();
-    let connected = connect(shared, settings, &mut random).await;
+    let connected = connect(shared, counters, settings, &mut random).await;
     let (mut upstream, occupied) =
         connected.map_err(|error| failed(Outcome::Unreachable, error.to_string(), None))?;
     let endpoint = Some(occupied.endpoint().address);
@@ -82,7 +84,8 @@ async fn establish(
             let destination =
                 client.local_addr().map_err(|error| failed(Outcome::Client, error.to_string(), endpoint))?;
             let greeting = protocol.greeting(Some(Route::new(peer, destination)));
-            let greeted = timeout(settings.connect_timeout, greet(&mut upstream, &greeting, protocol)).await;
+            let greeted = greet(counters, &mut upstream, &greeting, protocol);
+            let greeted = timeout(settings.connect_timeout, greeted).await;
             let late = Err((Outcome::Refused, "no answer to CONNECT in time".to_owned()));
             greeted.unwrap_or(late).map_err(|(outcome, why)| failed(outcome, why, endpoint))?
         }
@@ -93,6 +96,7 @@ async fn establish(
 /// Says what comes before the connection's own bytes, and hears the answer if there is one to come. Returns what came
 /// after that.
 async fn greet(
+    counters: &Counters,
     upstream: &mut TcpStream,
     greeting: &[u8],
     protocol: &Protocol,
@@ -110,6 +114,7 @@ async fn greet(
             Answer::Partial if head.len() <= LONGEST_HEAD => {}
             Answer::Open(length) => return Ok(head.split_off(length)),
             Answer::Refused(status) => {
+                counters.refused(status);
                 return Err((Outcome::Refused, format!("CONNECT was answered by {status}")));
             }
             Answer::Partial | Answer::Malformed => {

@@ -3,11 +3,16 @@
 //! All threads accept from the same sockets. Who accepts one and has more to do than another thread hands it over, so that
 //! connections that live long are spread.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
+use common::{listen::is_of_one_connection, sparing::Sparing};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Notify, mpsc::UnboundedReceiver},
+    sync::{
+        Notify,
+        mpsc::{UnboundedReceiver, error::SendError},
+        watch,
+    },
     time::sleep,
 };
 
@@ -36,7 +41,7 @@ pub fn run(
         for listener in listeners {
             listener.set_nonblocking(true)?;
             let listener = TcpListener::from_std(listener)?;
-            accepting.push(tokio::spawn(accept(Arc::clone(&mine), listener)));
+            accepting.push(tokio::spawn(accept(Arc::clone(&mine), listener, shared.phase.subscribe())));
         }
         let mut phase = shared.phase.subscribe();
         loop {
@@ -48,8 +53,10 @@ pub fn run(
                 Some(accepted) = inbox.recv() => mine.take_up(accepted),
             }
         }
-        // Before the sockets are closed nothing is lost: another process may hold them, too.
-        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        for accepting in accepting {
+            // Fails only if it panicked.
+            let _ = accepting.await;
+        }
         inbox.close();
         while let Some(accepted) = inbox.recv().await {
             mine.take_up(accepted);
@@ -85,8 +92,10 @@ impl Mine {
             Ok(client) => {
                 self.shared.opened(idler);
                 // A thread that is about to end takes none.
-                if idler.inbox.send(Accepted { client, peer }).is_err() {
+                if let Err(SendError(accepted)) = idler.inbox.send(Accepted { client, peer }) {
                     self.shared.closed(idler);
+                    self.shared.opened(desk);
+                    self.take_up(accepted);
                 }
             }
             Err(error) => tracing::warn!(%peer, %error, "lost a connection between two threads"),
@@ -123,17 +132,39 @@ impl Mine {
     }
 }
 
-async fn accept(mine: Arc<Mine>, listener: TcpListener) {
-    loop {
-        mine.shared.has_room().await;
-        match listener.accept().await {
-            Ok((client, peer)) => mine.place(client, peer),
-            // That one connection is gone already.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections at the moment");
-                sleep(REST).await;
+/// Accepts until that is over.
+async fn accept(mine: Arc<Mine>, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
+    {
+        let mut over = pin!(phase.wait_for(|phase| *phase != Phase::Serving));
+        loop {
+            let next = async {
+                mine.shared.has_room().await;
+                listener.accept().await
+            };
+            let accepted = tokio::select! {
+                biased;
+                _ = &mut over => break,
+                accepted = next => accepted,
+            };
+            match accepted {
+                Ok((client, peer)) => mine.place(client, peer),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    static LINES: Sparing = Sparing::new();
+                    if let Some(left_out) = LINES.turn() {
+                        tracing::warn!(%error, left_out, "cannot accept connections at the moment");
+                    }
+                    sleep(REST).await;
+                }
             }
+        }
+    }
+    // What waits in the queue would be reset if no other process holds the socket.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((client, peer)) = listener.accept() {
+        match client.set_nonblocking(true).and_then(|()| TcpStream::from_std(client)) {
+            Ok(client) => mine.place(client, peer),
+            Err(error) => tracing::warn!(%peer, %error, "lost a connection at the end"),
         }
     }
 }

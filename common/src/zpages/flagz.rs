@@ -26,6 +26,12 @@ impl Flagz {
         Self(command.get_arguments().filter_map(flag).collect())
     }
 
+    /// The value of one of them, as it is printed.
+    #[must_use]
+    pub fn value(&self, flag: &str) -> &str {
+        self.0.get(flag).map(String::as_str).unwrap_or_default()
+    }
+
     pub(super) fn render(&self, name: &str) -> String {
         let mut text = format!("\n{name} flags\n{WARNING}\n\n");
         for (flag, value) in &self.0 {

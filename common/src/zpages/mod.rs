@@ -63,20 +63,26 @@ pub trait Subject: Send + Sync + 'static {
 
     /// Further lines for `/statusz`: name and value.
     fn status(&self) -> Vec<(&'static str, String)>;
+
+    /// The flags as they are now, where they change while the program runs.
+    fn flagz(&self) -> Option<Flagz> {
+        None
+    }
 }
 
 struct Pages {
     subject: Arc<dyn Subject>,
+    name: String,
     statusz: Statusz,
-    flagz: String,
+    flagz: Flagz,
 }
 
 /// The pages of the program `name`. It counts as started when this is called.
 pub fn router(name: &str, flagz: &Flagz, subject: Arc<dyn Subject>) -> Router {
-    let pages = Pages { subject, statusz: Statusz::new(name), flagz: flagz.render(name) };
+    let pages = Pages { subject, name: name.to_owned(), statusz: Statusz::new(name), flagz: flagz.clone() };
     let [flagz, livez, metrics, readyz, statusz] = PATHS;
     Router::new()
-        .route(flagz, get(async |State(pages): State<Arc<Pages>>| page(StatusCode::OK, pages.flagz.clone())))
+        .route(flagz, get(self::flagz))
         .route(livez, get(async |query: RawQuery| page(StatusCode::OK, self::livez(is_verbose(&query)))))
         .route(metrics, get(self::metrics))
         .route(readyz, get(self::readyz))
@@ -86,6 +92,11 @@ pub fn router(name: &str, flagz: &Flagz, subject: Arc<dyn Subject>) -> Router {
 
 fn livez(verbose: bool) -> &'static str {
     if verbose { "[+]ping ok\nlivez check passed\n" } else { "ok" }
+}
+
+async fn flagz(State(pages): State<Arc<Pages>>) -> Response {
+    let flagz = pages.subject.flagz();
+    page(StatusCode::OK, flagz.as_ref().unwrap_or(&pages.flagz).render(&pages.name))
 }
 
 async fn readyz(State(pages): State<Arc<Pages>>, query: RawQuery) -> Response {

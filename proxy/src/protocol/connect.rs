@@ -1,6 +1,6 @@
 //! HTTP CONNECT. Source: RFC 9110 section 9.3.6, RFC 9112.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 /// Bytes that the head of an answer may have.
 pub const LONGEST_HEAD: usize = 8 * 1024;
@@ -18,11 +18,17 @@ pub struct Connect {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority(String);
 
-/// A header, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A header, checked. Its value may be a password, and is not printed.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Header {
     name: String,
     value: String,
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ***", self.name)
+    }
 }
 
 /// Why a text can't be in a request.
