@@ -79,13 +79,13 @@ async fn live(config: Config, source: Option<Source>) -> Result<(), Failed> {
         discover = config.sources.discover,
         "starting"
     );
-    descriptors::raise(config.settings.max_connections);
+    let ceiling = descriptors::raise(config.settings.max_connections);
     let listening = handover::obtain(&config.listen)?;
     for Listening { address, taken_over, .. } in &listening {
         tracing::info!(%address, taken_over, "listening");
     }
     let (inboxes, outboxes): (Vec<_>, Vec<_>) = (0..config.threads).map(|_| unbounded_channel()).unzip();
-    let shared = Shared::new(config.settings.clone(), Endpoints::default(), inboxes);
+    let shared = Shared::new(config.settings.clone(), ceiling, Endpoints::default(), inboxes);
     let sockets = sockets(&listening, outboxes).map_err(Failed::System)?;
     let current = Arc::new(ArcSwap::from_pointee(config.clone()));
     let addresses: Vec<_> = listening.iter().map(|listening| listening.address).collect();

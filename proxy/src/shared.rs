@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use common::sparing::Sparing;
 use tokio::sync::{Notify, mpsc::UnboundedSender, watch};
 
 use crate::{
@@ -101,6 +102,8 @@ pub struct Shared {
     room: Notify,
     /// How often there was none.
     pub paused: AtomicU64,
+    /// Connections that the system lets us have, whatever the settings say.
+    ceiling: u64,
 }
 
 impl Shared {
@@ -108,6 +111,7 @@ impl Shared {
     #[must_use]
     pub fn new(
         settings: Settings,
+        ceiling: u64,
         endpoints: Endpoints,
         inboxes: Vec<UnboundedSender<Accepted>>,
     ) -> Arc<Self> {
@@ -121,6 +125,7 @@ impl Shared {
             open: AtomicU64::new(0),
             room: Notify::new(),
             paused: AtomicU64::new(0),
+            ceiling,
         })
     }
 
@@ -137,18 +142,30 @@ impl Shared {
 
     /// Waits until there is room for another connection.
     pub async fn has_room(&self) {
-        let most = || self.settings.load().max_connections;
-        if self.open() < most() {
+        if self.open() < self.most() {
             return;
         }
         self.paused.fetch_add(1, Ordering::Relaxed);
+        static LINES: Sparing = Sparing::new();
+        if let Some(left_out) = LINES.turn() {
+            tracing::warn!(
+                open = self.open(),
+                left_out,
+                "as many connections as there may be; accepting waits for one to end"
+            );
+        }
         loop {
             let told = self.room.notified();
-            if self.open() < most() {
+            if self.open() < self.most() {
                 return;
             }
             told.await;
         }
+    }
+
+    /// Connections at once.
+    fn most(&self) -> u64 {
+        self.settings.load().max_connections.min(self.ceiling)
     }
 
     /// Settings were changed: there may be room now.
@@ -166,7 +183,7 @@ impl Shared {
     pub fn closed(&self, desk: &Desk) {
         let open = self.open.fetch_sub(1, Ordering::Relaxed);
         desk.counters.open.fetch_sub(1, Ordering::Relaxed);
-        if open >= self.settings.load().max_connections {
+        if open >= self.most() {
             self.room.notify_waiters();
         }
     }
