@@ -3,10 +3,15 @@
 pub mod balance;
 pub mod connect;
 pub mod counters;
+pub mod discover;
 pub mod endpoint;
+pub mod greet;
+pub mod health;
 pub mod listen;
 pub mod protocol;
 pub mod relay;
+pub mod resolve;
 pub mod session;
 pub mod shared;
+pub mod upstream;
 pub mod worker;

@@ -101,6 +101,8 @@ pub struct Shared {
     room: Notify,
     /// How often there was none.
     pub paused: AtomicU64,
+    /// Told when the endpoints are others.
+    endpoints_changed: watch::Sender<()>,
 }
 
 impl Shared {
@@ -121,6 +123,7 @@ impl Shared {
             open: AtomicU64::new(0),
             room: Notify::new(),
             paused: AtomicU64::new(0),
+            endpoints_changed: watch::Sender::new(()),
         })
     }
 
@@ -184,5 +187,24 @@ impl Shared {
         let open = |desk: &Desk| desk.counters.open.load(Ordering::Relaxed);
         let least = self.desks.iter().min_by_key(|desk| open(desk))?;
         (open(desk) > open(least)).then_some(least)
+    }
+
+    /// Puts other endpoints in place. There is one who does ([`keep`](crate::resolve::keep)).
+    pub fn replace_endpoints(&self, endpoints: Endpoints) {
+        self.endpoints.store(Arc::new(endpoints));
+        self.endpoints_changed.send_replace(());
+    }
+
+    /// Tells when the endpoints are others.
+    #[must_use]
+    pub fn endpoints_changed(&self) -> watch::Receiver<()> {
+        self.endpoints_changed.subscribe()
+    }
+}
+
+/// Waits for a change. There is none once nobody is left who could make one.
+pub async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        std::future::pending().await
     }
 }
