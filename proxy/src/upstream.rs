@@ -50,8 +50,9 @@ impl FromStr for Upstream {
     fn from_str(text: &str) -> Result<Self, NoUpstream> {
         let (host, port) = text.rsplit_once(':').ok_or(NoUpstream::Form)?;
         let host = match host.strip_prefix('[').map(|host| host.strip_suffix(']')) {
-            Some(inner) => {
-                let address: Ipv6Addr = inner.and_then(|inner| inner.parse().ok()).ok_or(NoUpstream::Host)?;
+            Some(None) => return Err(NoUpstream::Form),
+            Some(Some(inner)) => {
+                let address: Ipv6Addr = inner.parse().map_err(|_| NoUpstream::Host)?;
                 // IPv4 in the clothes of IPv6 is IPv4.
                 Host::Address(IpAddr::V6(address).to_canonical())
             }
