@@ -103,7 +103,9 @@ pub struct Shared {
     /// How often there was none.
     pub paused: AtomicU64,
     /// Connections that the system lets us have, whatever the settings say.
-    ceiling: u64,
+    ceiling: AtomicU64,
+    /// Told when the endpoints are others.
+    endpoints_changed: watch::Sender<()>,
 }
 
 impl Shared {
@@ -111,7 +113,6 @@ impl Shared {
     #[must_use]
     pub fn new(
         settings: Settings,
-        ceiling: u64,
         endpoints: Endpoints,
         inboxes: Vec<UnboundedSender<Accepted>>,
     ) -> Arc<Self> {
@@ -125,7 +126,8 @@ impl Shared {
             open: AtomicU64::new(0),
             room: Notify::new(),
             paused: AtomicU64::new(0),
-            ceiling,
+            ceiling: AtomicU64::new(u64::MAX),
+            endpoints_changed: watch::Sender::new(()),
         })
     }
 
@@ -165,7 +167,12 @@ impl Shared {
 
     /// Connections at once.
     fn most(&self) -> u64 {
-        self.settings.load().max_connections.min(self.ceiling)
+        self.settings.load().max_connections.min(self.ceiling.load(Ordering::Relaxed))
+    }
+
+    /// Whatever the settings say, there will be no more connections than that at once.
+    pub fn limit(&self, connections: u64) {
+        self.ceiling.store(connections, Ordering::Relaxed);
     }
 
     /// Settings were changed: there may be room now.
@@ -201,5 +208,24 @@ impl Shared {
         let open = |desk: &Desk| desk.counters.open.load(Ordering::Relaxed);
         let least = self.desks.iter().min_by_key(|desk| open(desk))?;
         (open(desk) > open(least)).then_some(least)
+    }
+
+    /// Puts other endpoints in place. There is one who does ([`keep`](crate::resolve::keep)).
+    pub fn replace_endpoints(&self, endpoints: Endpoints) {
+        self.endpoints.store(Arc::new(endpoints));
+        self.endpoints_changed.send_replace(());
+    }
+
+    /// Tells when the endpoints are others.
+    #[must_use]
+    pub fn endpoints_changed(&self) -> watch::Receiver<()> {
+        self.endpoints_changed.subscribe()
+    }
+}
+
+/// Waits for a change. There is none once nobody is left who could make one.
+pub async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        std::future::pending().await
     }
 }
