@@ -24,9 +24,10 @@ impl Dns {
         let folder = tempfile::tempdir().unwrap();
         let dns = Self { _netns: netns, folder, running: None };
         fs::write(dns.path("records"), "").unwrap();
-        for (name, text) in
-            [("hosts", ""), ("resolv.conf", "nameserver 127.0.0.1\nsearch a.example example\noptions timeout:1 attempts:1\n")]
-        {
+        for (name, text) in [
+            ("hosts", ""),
+            ("resolv.conf", "nameserver 127.0.0.1\nsearch a.example example\noptions timeout:1 attempts:1\n"),
+        ] {
             fs::write(dns.path(name), text).unwrap();
             let (of, to) = (dns.path(name), Path::new("/etc").join(name));
             let none: Option<&str> = None;

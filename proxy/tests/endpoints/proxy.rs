@@ -46,10 +46,7 @@ pub fn no_checks() -> HealthSettings {
 
 /// Upstreams, as flags have them.
 pub fn upstreams(texts: &[&str]) -> Sources {
-    Sources {
-        upstreams: texts.iter().map(|text| text.parse().unwrap()).collect(),
-        ..Sources::default()
-    }
+    Sources { upstreams: texts.iter().map(|text| text.parse().unwrap()).collect(), ..Sources::default() }
 }
 
 impl Proxy {
@@ -84,8 +81,7 @@ impl Proxy {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let theirs = [Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared)];
         let [carried, kept, watched] = theirs;
-        let carrying =
-            std::thread::spawn(move || worker::run(&carried, 0, vec![listener], outbox).unwrap());
+        let carrying = std::thread::spawn(move || worker::run(&carried, 0, vec![listener], outbox).unwrap());
         let keeping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let (_settings, settings_seen) = watch::channel(checks);
