@@ -71,7 +71,7 @@ fn what_is_fuzzed_is_what_ships() {
     let (fuzzed_packages, shipped) = (packages(&fuzzed), packages(&shipped));
     let only_here: Vec<&str> = fuzzed_packages.difference(&shipped).map(|(name, _)| name.as_str()).collect();
     assert_eq!(only_here, ["arbitrary", "fuzz", "jobserver", "libfuzzer-sys"], "{mend}");
-    for krate in ["agent", "common", "webhook"] {
+    for krate in ["agent", "common", "proxy", "webhook"] {
         let package = fuzzed.split("[[package]]").find(|package| value(package, "name") == krate).unwrap();
         let manifest = read(&format!("../{krate}/Cargo.toml"));
         let dependencies =

@@ -24,7 +24,7 @@ fn each_kind_of_check_of_each_kind_of_endpoint() {
         (Kind::Https(403), [true, true, false]),
         (Kind::Https(500), [true, true, false]),
         (Kind::Slow(Duration::from_millis(50)), WELL),
-        (Kind::Slow(Duration::from_secs(2)), [true, false, false]),
+        (Kind::Slow(Duration::from_secs(20)), [true, false, false]),
         (Kind::Silent, [true, false, false]),
         (Kind::Echo, [true, false, false]),
         (Kind::Resetting, [true, false, false]),

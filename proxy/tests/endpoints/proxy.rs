@@ -35,7 +35,8 @@ pub fn checks(kind: Check) -> HealthSettings {
         kind,
         sni: None,
         interval: Duration::from_millis(200),
-        timeout: Duration::from_millis(500),
+        // Long enough for TLS on a machine that is busy with other tests.
+        timeout: Duration::from_secs(3),
     }
 }
 
