@@ -2,11 +2,15 @@
 
 use std::{io::Write, process::ExitCode};
 
-use agent::{app, cli, privileges, probe};
+use agent::{app, cli, node_proxy, privileges, probe};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == probe::NAME) {
+    let first = args.next();
+    if first.as_ref().is_some_and(|first| first == node_proxy::NAME) {
+        return node_proxy::main(first.into_iter().chain(args));
+    }
+    if first.is_some_and(|first| first == probe::NAME) {
         return match probe::run(args) {
             // Whoever asked may have closed the pipe already.
             Ok((true, report)) => {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    names::{is_member, is_name, is_object, is_unit},
+    names::{is_member, is_name, is_object, unit_name},
     pattern::Pattern,
     url::ProxyUrl,
     yaml::{self, ConfigError, Field, Section, Text},
@@ -220,8 +220,8 @@ fn api_server(text: &Text) -> Result<ApiServer, ConfigError> {
 }
 
 fn unit(text: &Text) -> Result<String, ConfigError> {
-    let name = text.as_str().strip_suffix(".service").unwrap_or(text.as_str());
-    if is_unit(name) { Ok(name.to_owned()) } else { Err(text.is_not("the name of a systemd service")) }
+    let name = unit_name(text.as_str()).ok_or_else(|| text.is_not("the name of a systemd service"))?;
+    Ok(name.to_owned())
 }
 
 fn annotation(field: Field) -> Result<(String, String), ConfigError> {

@@ -26,6 +26,7 @@ pub use compose::{NoProxy, Variable, no_proxy, variables};
 pub use config::{ApiServer, Cluster, Config, Dialects, Exclude, Nodes, Pods, Proxy};
 pub use dialect::{Dialect, NotAHost, Target, Verdict, explain};
 pub use dropin::{drop_in, environment_line};
+pub use names::unit_name;
 pub use pattern::Pattern;
 pub use secret::{Secret, masked};
 pub use url::{NotAProxyUrl, ProxyUrl};

@@ -44,10 +44,13 @@ pub(super) fn is_member(text: &str) -> bool {
     }
 }
 
-/// The name of a service's unit, without `.service`. It becomes a part of a path.
-pub(super) fn is_unit(text: &str) -> bool {
+/// The name of a service's unit without `.service`, given with or without it; nothing if the text is none. It becomes
+/// a part of a path.
+#[must_use]
+pub fn unit_name(text: &str) -> Option<&str> {
+    let name = text.strip_suffix(".service").unwrap_or(text);
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.@".contains(&byte);
-    (1..=200).contains(&text.len()) && text.bytes().all(fine) && !text.starts_with('.')
+    ((1..=200).contains(&name.len()) && name.bytes().all(fine) && !name.starts_with('.')).then_some(name)
 }
 
 /// The name of an object in Kubernetes: a DNS name in lower case.
@@ -104,8 +107,14 @@ mod tests {
 
     #[test]
     fn units_stay_in_their_folder() {
-        assert!(["containerd", "kubelet", "a@b.c-d_e:f"].into_iter().all(is_unit));
-        assert!(!["", "..", "a/b", "a b", "a%b", "a\nb"].into_iter().any(is_unit));
+        for (text, name) in
+            [("containerd", "containerd"), ("kubelet.service", "kubelet"), ("a@b.c-d_e:f", "a@b.c-d_e:f")]
+        {
+            assert_eq!(unit_name(text), Some(name));
+        }
+        for text in ["", "..", "a/b", "a b", "a%b", "a\nb", ".service"] {
+            assert_eq!(unit_name(text), None, "{text}");
+        }
         assert!(["a", "a-b.c1"].into_iter().all(is_object));
         assert!(!["", "-a", "a.", "A", "a/b"].into_iter().any(is_object));
     }
