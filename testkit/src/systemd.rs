@@ -142,12 +142,20 @@ impl Systemd {
         self.root().join(path.trim_start_matches('/'))
     }
 
-    /// What to put before a command that is to run in its mount namespace, where the root is at the path returned
-    /// beside it. Unlike [`Systemd::root`], that needs no privilege over its processes.
+    /// A command in its mount and process namespaces, where its root is at [`Systemd::mounted`] and the machine's own
+    /// files are beside it: as in a container with the node's files mounted. Unlike [`Systemd::root`], that path needs
+    /// no privilege over its processes.
     #[must_use]
-    pub fn inside(&self) -> (Vec<String>, &Path) {
-        let enter = ["nsenter".to_owned(), format!("--target={}", self.pid), "--mount".to_owned()];
-        (enter.to_vec(), self.mounted.path())
+    pub fn beside(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--target={}", self.pid)).args(["--mount", "--pid", "--"]);
+        command
+    }
+
+    /// Where its root is for [`Systemd::beside`].
+    #[must_use]
+    pub fn mounted(&self) -> &Path {
+        self.mounted.path()
     }
 
     fn nsenter(&self, command: &str) -> String {
@@ -188,15 +196,9 @@ impl Systemd {
         Some(text.split_terminator('\0').map(ToOwned::to_owned).collect())
     }
 
-    /// What it has logged.
+    /// When it last read its units, in its own count of time.
     #[must_use]
-    pub fn log(&self) -> String {
-        self.unshare.printed()
-    }
-
-    /// How often it has read its units anew.
-    #[must_use]
-    pub fn reloads(&self) -> usize {
-        self.log().lines().filter(|line| line.contains("Reloading.")).count()
+    pub fn units_read(&self) -> String {
+        self.run("systemctl show --value -p UnitsLoadStartTimestampMonotonic").trim_end().to_owned()
     }
 }

@@ -4,10 +4,10 @@
 //! file or the new one. systemd reads `*.conf` alone, and so never the temporary one.
 
 use std::{
-    fs::{File, Permissions},
+    fs::{self, File, Permissions},
     io::{self, Read, Write},
     os::{
-        fd::AsFd,
+        fd::{AsFd, AsRawFd},
         unix::fs::{MetadataExt, PermissionsExt},
     },
     path::{Path, PathBuf},
@@ -22,7 +22,11 @@ use nix::{
     unistd::{UnlinkatFlags, geteuid, unlinkat},
 };
 
-use super::{error::FileError, ours::foreign_line, tree::Tree};
+use super::{
+    error::FileError,
+    ours::foreign_line,
+    tree::{SYSTEM, Tree},
+};
 
 /// The drop-in's name.
 const NAME: &str = "http-proxy.conf";
@@ -66,6 +70,17 @@ impl Tree {
     #[must_use]
     pub fn path(&self, unit: &str) -> PathBuf {
         self.folder_path(unit).join(NAME)
+    }
+
+    /// The same as systemd knows it, whose root it is: it resolves a folder that is a symlink.
+    #[must_use]
+    pub fn path_for_systemd(&self, unit: &str) -> String {
+        let resolved = |fd: &dyn AsRawFd| fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok();
+        let folder = self.folder(unit).ok().flatten().and_then(|folder| resolved(&folder));
+        let below = folder.zip(resolved(self.root())).and_then(|(folder, root)| {
+            folder.strip_prefix(root).map(|below| format!("/{}/{NAME}", below.display())).ok()
+        });
+        below.unwrap_or_else(|| format!("/{SYSTEM}/{}/{NAME}", Self::folder_name(unit)))
     }
 
     /// Looks at a unit's drop-in; nothing if there is none.

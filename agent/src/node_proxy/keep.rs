@@ -29,6 +29,8 @@ struct Memory {
     unread: bool,
     /// That is something new to the unit.
     changed: bool,
+    /// systemd was told for the unit's sake, and that changed nothing. It is not told again and again.
+    told_in_vain: bool,
     /// When systemd had read what was new.
     read: Option<SystemTime>,
     /// The last restart, tried or done.
@@ -48,6 +50,8 @@ struct Verified {
 struct InPlace<'a> {
     unit: &'a str,
     modified: SystemTime,
+    /// Its path as systemd knows it.
+    for_systemd: String,
     /// When it was looked at, and not yet written.
     seen: Option<SystemTime>,
 }
@@ -179,12 +183,14 @@ impl Keeper {
         let seen = SystemTime::now();
         let found = tree.look(unit)?;
         let memory = self.memory.entry(unit.to_owned()).or_default();
+        let in_place =
+            |modified, seen| InPlace { unit, modified, for_systemd: tree.path_for_systemd(unit), seen };
         let differs = match &found {
             None => "it is not there".to_owned(),
             Some(found) => match found.differs(text) {
                 None => {
                     memory.placed = Some(text.clone());
-                    return Ok(Some(InPlace { unit, modified: found.modified, seen: Some(seen) }));
+                    return Ok(Some(in_place(found.modified, Some(seen))));
                 }
                 Some(differs) => differs,
             },
@@ -222,7 +228,7 @@ impl Keeper {
             memory.changed |= memory.healed.is_none();
         }
         let modified = tree.look(unit)?.map_or(seen, |found| found.modified);
-        Ok(Some(InPlace { unit, modified, seen: None }))
+        Ok(Some(in_place(modified, None)))
     }
 
     /// Whether there is a systemd at all.
@@ -235,8 +241,17 @@ impl Keeper {
     ) -> Result<bool, SystemdError> {
         let Some(systemd) = Systemd::connect(tree.root()).await? else { return Ok(false) };
         let mut units = ask(&systemd, &in_place).await?;
-        let unread = self.memory.values().any(|memory| memory.unread);
-        if unread || units.iter().any(|unit| unit.needs_reload) {
+        let mut reload = self.memory.values().any(|memory| memory.unread);
+        for (there, unit) in in_place.iter().zip(&units) {
+            let memory = self.memory.entry(there.unit.to_owned()).or_default();
+            let lacks = unit.lacks(&there.for_systemd);
+            let behind = unit.needs_reload || lacks;
+            reload |= behind && !memory.told_in_vain;
+            memory.told_in_vain &= behind;
+            // A run that was killed has written it. What runs by now has begun without it.
+            memory.changed |= lacks;
+        }
+        if reload {
             systemd.reload().await?;
             let now = SystemTime::now();
             for memory in self.memory.values_mut() {
@@ -245,11 +260,15 @@ impl Keeper {
                     memory.read = Some(now);
                 }
             }
-            units = ask(&systemd, &in_place).await?;
             tracing::info!("systemd has read its units anew");
+            units = ask(&systemd, &in_place).await?;
+            for (there, unit) in in_place.iter().zip(&units) {
+                self.memory.entry(there.unit.to_owned()).or_default().told_in_vain =
+                    unit.needs_reload || unit.lacks(&there.for_systemd);
+            }
         }
         let read = SystemTime::now();
-        let mut due = Vec::new();
+        let (mut due, mut ignored) = (Vec::new(), None);
         for (there, unit) in in_place.iter().zip(&units) {
             let memory = self.memory.entry(there.unit.to_owned()).or_default();
             let mut modified = there.modified;
@@ -265,6 +284,11 @@ impl Keeper {
             memory.verified = Some(Verified { text: wanted.text.clone(), modified, at });
             if !unit.exists {
                 tracing::debug!(unit = there.unit, "no such unit on this node; its drop-in waits for one");
+                continue;
+            }
+            if unit.lacks(&there.for_systemd) {
+                ignored.get_or_insert(SystemdError::Ignored { path: tree.path(there.unit) });
+                continue;
             }
             if memory.answered != Some(modified) && plan::is_due(&unit.run, modified, memory.read) {
                 due.push((there.unit, modified));
@@ -272,7 +296,7 @@ impl Keeper {
         }
         outcome.due = due.iter().map(|(unit, _)| (*unit).to_owned()).collect();
         self.restart(tree, &systemd, &due, outcome).await;
-        Ok(true)
+        ignored.map_or(Ok(true), Err)
     }
 
     /// Restarts what is due, when its time has come.

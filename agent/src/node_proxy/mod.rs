@@ -5,7 +5,7 @@
 //! ([`daemon`]); it also takes it away, and says what differs.
 //!
 //! - [`cli`]: what to do. [`source`]: the configuration file.
-//! - [`tree`], [`files`]: the host's `/etc/systemd/system`. [`systemd`]: its D-Bus. [`watch`]: its inotify.
+//! - [`tree`], [`files`]: the host's `/etc/systemd/system`. [`systemd`], [`private`]: its D-Bus. [`watch`]: its inotify.
 //! - [`ours`], [`diff`], [`plan`]: what is decided, without any of them.
 //! - [`keep`]: one round of it all. [`daemon`], [`status`], [`metrics`]: many.
 //!
@@ -21,6 +21,7 @@ pub mod keep;
 pub mod metrics;
 pub mod ours;
 pub mod plan;
+pub mod private;
 pub mod remove;
 pub mod source;
 pub mod status;

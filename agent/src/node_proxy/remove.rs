@@ -40,7 +40,7 @@ pub async fn remove(options: &Options, units: &[String]) -> Result<(), Failed> {
         }
     }
     let systemd = match Systemd::connect(tree.root()).await {
-        Ok(Some(systemd)) => match with_systemd(options, &systemd, units, &gone).await {
+        Ok(Some(systemd)) => match with_systemd(options, &tree, &systemd, units, &gone).await {
             Ok(()) => Reach::Fine,
             Err(error) => Reach::Failed(error.to_string()),
         },
@@ -60,13 +60,15 @@ pub async fn remove(options: &Options, units: &[String]) -> Result<(), Failed> {
 
 async fn with_systemd(
     options: &Options,
+    tree: &Tree,
     systemd: &Systemd,
     units: &[String],
     gone: &[Gone<'_>],
 ) -> Result<(), SystemdError> {
     let mut reload = !gone.is_empty();
     for unit in units {
-        reload |= systemd.unit(unit).await?.needs_reload;
+        let (drop_in, unit) = (tree.path_for_systemd(unit), systemd.unit(unit).await?);
+        reload |= unit.needs_reload || unit.drop_ins.contains(&drop_in);
     }
     if reload {
         systemd.reload().await?;

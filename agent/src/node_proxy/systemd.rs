@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use tokio::{net::UnixStream, time::timeout};
 use zbus::{Connection, DynamicType, Message, OwnedObjectPath, OwnedVariant, Structure, connection::Builder};
 
-use super::{error::FileError, plan::Run, tree::Root};
+use super::{error::FileError, plan::Run, private, tree::Root};
 
 /// The bus, and systemd's own socket, which is there before the bus and without one. Below the root.
 const BUS: &str = "run/dbus/system_bus_socket";
@@ -61,6 +61,12 @@ pub enum SystemdError {
         /// How long we waited.
         limit: Duration,
     },
+    /// It has been told, and still does not have it.
+    #[error("systemd does not read {path}; is --root the file system that it sees?")]
+    Ignored {
+        /// The drop-in.
+        path: PathBuf,
+    },
     /// A unit was restarted, and does not run.
     #[error("{unit}.service is {state} after its restart; see journalctl -u {unit}")]
     NotRunning {
@@ -97,10 +103,20 @@ pub struct Unit {
     path: OwnedObjectPath,
     /// There is such a unit on this node.
     pub exists: bool,
-    /// Its files have changed since systemd read them.
+    /// Its files have changed since systemd read them. Not said of a drop-in whose folder is new.
     pub needs_reload: bool,
+    /// The drop-ins that it has read, by their paths.
+    pub drop_ins: Vec<String>,
     /// How it runs.
     pub run: Run,
+}
+
+impl Unit {
+    /// Whether systemd has yet to read the drop-in of a unit that there is.
+    #[must_use]
+    pub fn lacks(&self, drop_in: &str) -> bool {
+        self.exists && !self.drop_ins.iter().any(|there| there == drop_in)
+    }
 }
 
 impl Systemd {
@@ -151,7 +167,9 @@ impl Systemd {
             main_start: self.get(&path, SERVICE, "ExecMainStartTimestamp").await?,
             main_pid: self.get(&path, SERVICE, "MainPID").await?,
         };
-        Ok(Unit { exists, needs_reload: self.get(&path, UNIT, "NeedDaemonReload").await?, run, path })
+        let drop_ins = self.get(&path, UNIT, "DropInPaths").await?;
+        let needs_reload = self.get(&path, UNIT, "NeedDaemonReload").await?;
+        Ok(Unit { path, exists, needs_reload, drop_ins, run })
     }
 
     /// Restarts a unit, and waits until it runs again. Returns how it runs then.
@@ -224,10 +242,12 @@ impl Systemd {
 /// Through the descriptor: a path could lead out of the root, or be too long for a socket.
 async fn open(socket: OwnedFd, bus: bool) -> Result<Connection, String> {
     let path = format!("/proc/self/fd/{}", socket.as_raw_fd());
-    let stream = UnixStream::connect(path).await.and_then(UnixStream::into_std);
-    let builder = Builder::unix_stream(stream.map_err(|error| error.to_string())?);
-    let builder = if bus { builder } else { builder.p2p() };
-    builder.build().await.map_err(|error| error.to_string())
+    let stream = UnixStream::connect(path).await.map_err(|error| error.to_string())?;
+    if !bus {
+        return private::connect(stream).await;
+    }
+    let stream = stream.into_std().map_err(|error| error.to_string())?;
+    Builder::unix_stream(stream).build().await.map_err(|error| error.to_string())
 }
 
 fn path_in(message: &Message, what: &str) -> Result<OwnedObjectPath, SystemdError> {

@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -22,7 +22,7 @@ use nix::{
 use super::error::FileError;
 
 /// Where systemd looks for what an administrator adds, below the root.
-const SYSTEM: &str = "etc/systemd/system";
+pub(super) const SYSTEM: &str = "etc/systemd/system";
 /// How long another process may be writing.
 const LOCK_TIME: Duration = Duration::from_secs(10);
 const LOCK_INTERVAL: Duration = Duration::from_millis(20);
@@ -49,6 +49,12 @@ pub struct Root {
 #[derive(Debug)]
 #[must_use = "dropped, it is free"]
 pub struct Lock(#[expect(dead_code, reason = "open is all it has to be")] File);
+
+impl AsRawFd for Root {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
 
 impl Root {
     /// Opens a root.

@@ -1,0 +1,8 @@
+//! `node-proxy` against a real systemd. Each test has one of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod apply;
+mod check;
+mod fixture;
+mod hostile;
