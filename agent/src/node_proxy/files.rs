@@ -182,8 +182,6 @@ impl Tree {
         let Some(folder) = self.folder(unit)? else {
             return Err(FileError::NotAFile { path, kind: "a symlink that leads nowhere" });
         };
-        // Whatever the umask is.
-        folder.set_permissions(Permissions::from_mode(0o755)).map_err(failed)?;
         self.system().sync_all().map_err(failed)?;
         Ok(folder)
     }

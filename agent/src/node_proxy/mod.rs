@@ -37,6 +37,7 @@ use std::{
 
 use caps::CapsHashSet;
 use common::version::version;
+use nix::sys::stat::{Mode, umask};
 
 use self::{
     cli::{Action, Options},
@@ -83,6 +84,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         eprintln!("Error: {error}");
         return ExitCode::FAILURE;
     }
+    // A new folder has to be one that can be entered, without a privilege too.
+    umask(Mode::from_bits_truncate(0o022));
     // There is no other thread yet. All that is touched belongs to root, which needs no capability for it.
     privileges::drop_all_but(&CapsHashSet::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::Start);

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink};
 
 use testkit::process::{Running, sh};
 
-use crate::fixture::{Node, PASSWORD, program, seed};
+use crate::fixture::{Node, PASSWORD, program, seed, variables_of};
 
 #[test]
 fn a_check_says_what_differs_and_changes_nothing() {
@@ -61,9 +61,9 @@ fn removal_takes_ours_and_leaves_the_rest() {
     let (code, printed) = remove(&["--units=containerd,kubelet"]);
     assert!(code == 0 && printed.contains("removed=0"), "gone is gone: {printed}");
     node.done(&["--apply", "--restart"]);
-    assert_eq!(node.variables("kubelet").len(), 6);
+    node.runs_with("kubelet", &variables_of(&seed("http-proxy.conf")));
     node.done(&["--remove", "--restart"]);
-    assert!(node.variables("kubelet").is_empty() && node.variables("containerd").is_empty());
+    ["containerd", "kubelet"].into_iter().for_each(|unit| node.runs_with(unit, &[]));
     // Who never ran with it is left alone.
     node.done(&["--apply"]);
     let pids = ["containerd", "kubelet"].map(|unit| node.pid(unit));
@@ -146,7 +146,7 @@ fn symlinks_lead_nowhere_but_into_the_root() {
     let inside = node.systemd.path(outside.path().to_str().unwrap()).join("http-proxy.conf");
     assert_eq!(fs::read_to_string(inside).unwrap(), seed("http-proxy.conf"));
     assert!(node.systemd.path("/opt/drop-ins/http-proxy.conf").exists());
-    assert_eq!(node.variables("kubelet").len(), 6);
+    node.runs_with("kubelet", &variables_of(&seed("http-proxy.conf")));
     node.done(&["--remove"]);
     assert!(fs::symlink_metadata(&folder).unwrap().is_symlink(), "their symlink stays");
     assert_eq!(fs::read_dir(node.systemd.path("/opt/drop-ins")).unwrap().count(), 0);

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use testkit::{process::Running, systemd::Systemd};
+use testkit::{eventually, process::Running, systemd::Systemd};
 
 /// The password of [`CONFIG`], which nobody is to see.
 pub const PASSWORD: &str = "mySuperSecretPassword";
@@ -111,12 +111,19 @@ impl Node {
         self.systemd.property(unit, "MainPID")
     }
 
-    /// The proxy variables of a unit's process, in the drop-in's order.
+    /// The proxy variables that a unit was started with, sorted.
     pub fn variables(&self, unit: &str) -> Vec<String> {
-        let all = self.systemd.environment(unit).unwrap_or_default();
-        let proxy =
-            |variable: &String| variable.to_ascii_lowercase().split('=').next().unwrap().ends_with("_proxy");
-        all.into_iter().filter(proxy).collect()
+        let mut all = self.systemd.environment(unit).unwrap_or_default();
+        all.retain(|variable| variable.to_ascii_lowercase().split('=').next().unwrap().ends_with("_proxy"));
+        all.sort();
+        all
+    }
+
+    /// Waits until a unit, which may have been started just now, has written that it was started with these alone.
+    #[track_caller]
+    pub fn runs_with(&self, unit: &str, variables: &[String]) {
+        let told = || format!("{unit} to run with {variables:?}, it has {:?}", self.variables(unit));
+        eventually(told, || (self.variables(unit) == variables).then_some(()));
     }
 
     /// All that is in a unit's folder.
@@ -129,13 +136,10 @@ impl Node {
     }
 }
 
-/// The six variables of a drop-in's text, sorted; of one without anything to escape.
+/// The six variables of a drop-in's text without anything that is escaped, sorted.
 pub fn variables_of(text: &str) -> Vec<String> {
     let line = |line: &str| line.strip_prefix("Environment=\"")?.strip_suffix('"').map(ToOwned::to_owned);
-    text.lines().filter_map(line).collect()
-}
-
-pub fn sorted(mut of: Vec<String>) -> Vec<String> {
-    of.sort();
-    of
+    let mut variables: Vec<String> = text.lines().filter_map(line).collect();
+    variables.sort();
+    variables
 }

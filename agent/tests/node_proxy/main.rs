@@ -4,5 +4,8 @@
 
 mod apply;
 mod check;
+mod daemon;
+mod faults;
 mod fixture;
 mod hostile;
+mod secrets;
