@@ -91,6 +91,15 @@ pub struct Outcome {
     pub again: Option<Duration>,
 }
 
+impl Memory {
+    /// The file has another time now.
+    fn moved_to(&mut self, modified: SystemTime) {
+        if let Some(verified) = &mut self.verified {
+            verified.modified = modified;
+        }
+    }
+}
+
 impl Outcome {
     /// All that is wrong, in one line; nothing if nothing is.
     #[must_use]
@@ -335,11 +344,22 @@ impl Keeper {
                 Ok(run) => {
                     tracing::info!(unit, "restarted, it runs with its drop-in");
                     (memory.read, memory.answered) = (None, Some(*modified));
+                    // It was in place before the unit's start; if it still is, the unit has it.
+                    let now = SystemTime::now();
+                    let still = tree
+                        .look(unit)
+                        .is_ok_and(|found| found.is_some_and(|found| found.modified == *modified));
+                    if let Some(verified) = memory.verified.as_mut().filter(|_| still) {
+                        verified.at = now;
+                    }
                     outcome.restarted.push((*unit).to_owned());
                     // The clock was set back: for whoever looks next, it has to look older than the unit.
                     let set_back = run.began().filter(|_| run.began_before(*modified));
-                    if let Some(Err(error)) = set_back.map(|began| tree.set_modified(unit, began)) {
-                        tracing::warn!("{error}; the next run may restart {unit} again");
+                    if let Some(began) = set_back {
+                        match tree.set_modified(unit, began) {
+                            Ok(()) => memory.moved_to(began),
+                            Err(error) => tracing::warn!("{error}; the next run may restart {unit} again"),
+                        }
                     }
                 }
                 Err(error) => {
@@ -349,8 +369,6 @@ impl Keeper {
             }
         }
         outcome.due.retain(|unit| !outcome.restarted.contains(unit));
-        // What is in place now is verified anew, after the units' start.
-        outcome.sooner(Duration::ZERO);
     }
 }
 

@@ -226,3 +226,32 @@ fn what_is_printed_is_the_drop_in_and_nothing_else() {
     );
     assert_eq!(program().output().unwrap().status.code(), Some(2));
 }
+
+/// What deploy/node-proxy.yaml mounts, and nothing else of the node, with the sockets' folders read-only.
+#[test]
+fn the_mounts_of_the_daemon_set_are_enough() {
+    let node = Node::with(Systemd::boot_with_bus());
+    let from = node.systemd.mounted().display();
+    let host = tempfile::tempdir().unwrap();
+    let to = host.path().display();
+    let mounts = |folders: &[(&str, &str)]| {
+        let mut script = format!("set -e; mount -t tmpfs tmpfs {to}; ");
+        for (folder, options) in folders {
+            script += &format!("mkdir -p {to}/{folder}; mount -o bind {from}/{folder} {to}/{folder}; ");
+            script += &format!("mount -o remount,bind,{options} {to}/{folder}; ");
+        }
+        script + "exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs \"$@\""
+    };
+    let units = ("etc/systemd/system", "rw");
+    for sockets in [&[("run/dbus", "ro"), ("run/systemd", "ro")][..], &[("run/systemd", "ro")]] {
+        let script = mounts(&[&[units], sockets].concat());
+        let before = ["unshare", "--mount", "sh", "-c", &script, "sh"];
+        let inner = node.command_at(host.path(), &["--apply", "--restart"]);
+        let mut command = node.systemd.beside();
+        command.args(before).arg(inner.get_program()).args(inner.get_args());
+        let (status, printed) = Running::start(&mut command).wait();
+        assert!(status.success() && printed.contains("restarted=containerd,kubelet"), "{printed}");
+        node.runs_with("kubelet", &variables_of(&node.text("kubelet")));
+        node.configure(&seed("config.yaml").replace("192.168.52.220", "192.168.52.229"));
+    }
+}

@@ -28,6 +28,7 @@ fn nothing_that_is_printed_or_served_has_the_password() {
         "[Service]\nEnvironment='HTTP_PROXY=http://myProxyUser:hunter2\\x40host' NO_PROXY=a\n",
         "[Service]\nEnvironment=HTTP_PROXY=http://myProxyUser:hunter2@host FOO=http://myProxyUser:hunter2@host\n",
     ] {
+        fs::create_dir_all(node.drop_in("kubelet").parent().unwrap()).unwrap();
         fs::write(node.drop_in("kubelet"), text).unwrap();
         run(&["--check"]);
         run(&["--remove", "--units=kubelet"]);
