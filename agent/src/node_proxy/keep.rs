@@ -162,6 +162,11 @@ impl Keeper {
 
     /// Writes what differs, and returns what is in place then.
     fn write<'a>(&mut self, tree: &Tree, wanted: &'a Wanted, outcome: &mut Outcome) -> Vec<InPlace<'a>> {
+        // Who is not named any more is forgotten, once it may be restarted again.
+        let now = Instant::now();
+        self.memory.retain(|unit, memory| {
+            wanted.units.contains(unit) || !plan::hold(memory.restarted, now).is_zero()
+        });
         let mut in_place = Vec::new();
         for unit in &wanted.units {
             let problem = match self.write_one(tree, unit, &wanted.text, outcome) {

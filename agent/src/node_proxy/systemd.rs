@@ -78,11 +78,11 @@ pub enum SystemdError {
 }
 
 fn connect_advice(cause: &str) -> &'static str {
-    match cause {
-        _ if cause.contains("refused") => {
+    match cause.to_ascii_lowercase() {
+        cause if cause.contains("refused") => {
             "; nobody listens there: is the socket's folder mounted, rather than the socket, which is made anew?"
         }
-        _ if cause.contains("denied") => {
+        cause if cause.contains("denied") => {
             "; in a container, AppArmor or SELinux may be in the way (appArmorProfile: Unconfined)"
         }
         _ => "",
