@@ -30,5 +30,6 @@ pub mod privileges;
 pub mod probe;
 pub mod reconcile;
 pub mod rules;
+pub mod runtime;
 pub mod status;
 pub mod wanted;

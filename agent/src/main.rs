@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode};
 
-use agent::{app, cli, node_proxy, privileges, probe};
+use agent::{app, cli, node_proxy, privileges, probe, runtime};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -35,19 +35,5 @@ fn main() -> ExitCode {
     // There is no other thread yet, and the log file is open.
     let kept = privileges::needed(!config.wanted.rules.is_empty(), config.rules_backend);
     privileges::drop_all_but(&kept);
-    let outcome =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(app::Failed::Runtime);
-    let outcome = outcome.and_then(|runtime| {
-        let outcome = runtime.block_on(app::run(&config));
-        // Not by dropping it: that would wait for a program that hangs in the kernel.
-        runtime.shutdown_background();
-        outcome
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            tracing::error!("{failed}");
-            ExitCode::FAILURE
-        }
-    }
+    runtime::run(app::run(&config), app::Failed::Runtime)
 }

@@ -17,7 +17,8 @@ use common::{
 
 use super::{
     cli::Options,
-    keep::{Keeper, Outcome, Reach},
+    keep::Keeper,
+    outcome::{Outcome, Reach},
     source::{Look, Source},
     status::Status,
     tree::Tree,

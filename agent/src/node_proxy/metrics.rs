@@ -1,23 +1,16 @@
 //! What Prometheus is told. No label's values grow with anything.
 
-use std::{sync::atomic::AtomicU64, time::SystemTime};
-
 use common::zpages;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 
-use super::keep::Outcome;
+use super::outcome::Outcome;
+use crate::metrics::{Result, Timestamp, set_to_now};
 
 /// Of every metric's name.
 const PREFIX: &str = "apiserver_proxy_node_proxy";
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Result {
-    result: &'static str,
-}
 
 /// All metrics of the daemon.
 #[derive(Debug)]
@@ -27,7 +20,7 @@ pub struct Metrics {
     drift: Counter,
     restart: Family<Result, Counter>,
     restart_due: Gauge,
-    last_success: Gauge<f64, AtomicU64>,
+    last_success: Timestamp,
 }
 
 impl Metrics {
@@ -79,8 +72,7 @@ impl Metrics {
             .inc_by(outcome.restart_failed.is_some().into());
         self.restart_due.set(outcome.due.len().try_into().unwrap_or(i64::MAX));
         if fine {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            self.last_success.set(now.as_secs_f64());
+            set_to_now(&self.last_success);
         }
     }
 

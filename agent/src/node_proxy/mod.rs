@@ -7,7 +7,7 @@
 //! - [`cli`]: what to do. [`source`]: the configuration file.
 //! - [`tree`], [`files`]: the host's `/etc/systemd/system`. [`systemd`], [`private`]: its D-Bus. [`watch`]: its inotify.
 //! - [`ours`], [`diff`], [`plan`]: what is decided, without any of them.
-//! - [`keep`]: one round of it all. [`daemon`], [`status`], [`metrics`]: many.
+//! - [`keep`]: one round of it all, [`outcome`]: what came of it. [`remove`]: the way back. [`daemon`], [`status`], [`metrics`]: many.
 //!
 //! A restart of kubelet is the worst that this can do to a node, so it keeps no state but what the node has: a drop-in
 //! is in force for a unit that began to run after the file's time. A killed run is made good by the next one.
@@ -20,6 +20,7 @@ pub mod files;
 pub mod keep;
 pub mod metrics;
 pub mod ours;
+pub mod outcome;
 pub mod plan;
 pub mod private;
 pub mod remove;
@@ -41,11 +42,12 @@ use nix::sys::stat::{Mode, umask};
 
 use self::{
     cli::{Action, Options},
-    keep::{Keeper, Outcome, Reach},
+    keep::Keeper,
+    outcome::{Outcome, Reach},
     source::{BadSource, Source, Wanted},
     tree::Tree,
 };
-use crate::privileges;
+use crate::{privileges, runtime};
 
 /// The word after the program's name.
 pub const NAME: &str = "node-proxy";
@@ -88,19 +90,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     umask(Mode::from_bits_truncate(0o022));
     // There is no other thread yet. All that is touched belongs to root, which needs no capability for it.
     privileges::drop_all_but(&CapsHashSet::new());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failed::Start);
-    let outcome = runtime.and_then(|runtime| {
-        let outcome = runtime.block_on(run(&options));
-        runtime.shutdown_background();
-        outcome
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            tracing::error!("{failed}");
-            ExitCode::FAILURE
-        }
-    }
+    runtime::run(run(&options), Failed::Start)
 }
 
 async fn run(options: &Options) -> Result<(), Failed> {

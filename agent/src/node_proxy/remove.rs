@@ -7,7 +7,8 @@ use common::duration::GoDuration;
 use super::{
     Failed,
     cli::Options,
-    keep::{Reach, random_below},
+    keep::random_below,
+    outcome::Reach,
     plan,
     systemd::{Systemd, SystemdError},
     tree::Tree,

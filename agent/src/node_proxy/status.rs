@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use common::zpages::{Check, Subject};
 
 use super::{
-    keep::{Outcome, Reach},
     metrics::Metrics,
+    outcome::{Outcome, Reach},
 };
 
 /// Shared between the rounds and those who ask.
