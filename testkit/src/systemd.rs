@@ -39,8 +39,7 @@ if ! mount -t cgroup -o none,name=systemd cgroup sys/fs/cgroup/systemd 2>/dev/nu
 fi
 mount -t tmpfs -o mode=755 tmpfs run
 echo root:x:0:0:root:/root:/bin/sh >etc/passwd
-echo messagebus:x:101:101::/:/bin/false >>etc/passwd
-printf 'root:x:0:\nmessagebus:x:101:\n' >etc/group
+echo root:x:0: >etc/group
 : >etc/machine-id
 for unit in containerd kubelet; do
     printf '[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/sh -c "env -0 > /run/env.%s; exec sleep infinity"\n' \
@@ -51,7 +50,10 @@ if [ "$2" = bus ]; then
     wants="$wants dbus.socket"
     printf '[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=/run/dbus/system_bus_socket\n' \
         >etc/systemd/system/dbus.socket
-    printf '[Unit]\nDefaultDependencies=no\nRequires=dbus.socket\n[Service]\nType=notify\nNotifyAccess=main\nExecStart=/usr/bin/dbus-daemon --system --address=systemd: --nofork --nopidfile --systemd-activation\n' \
+    # As Debian's, but for its user: in a user namespace there may be root alone.
+    sed 's/<user>.*<.user>//; s/<servicehelper>.*//; s/<includedir>system.d/<includedir>\/usr\/share\/dbus-1\/system.d/' \
+        /usr/share/dbus-1/system.conf >etc/dbus-1/test.conf
+    printf '[Unit]\nDefaultDependencies=no\nRequires=dbus.socket\n[Service]\nType=notify\nNotifyAccess=main\nExecStart=/usr/bin/dbus-daemon --config-file=/etc/dbus-1/test.conf --address=systemd: --nofork --nopidfile --systemd-activation\n' \
         >etc/systemd/system/dbus.service
     wants="$wants dbus.service"
 fi
@@ -160,7 +162,10 @@ impl Systemd {
 
     fn nsenter(&self, command: &str) -> String {
         let command = command.replace('\'', r"'\''");
-        format!("nsenter --target={} --all --root --wd=/ sh -c '{command}'", self.pid)
+        format!(
+            "nsenter --target={} --mount --pid --net --ipc --uts --cgroup --root --wd=/ sh -c '{command}'",
+            self.pid
+        )
     }
 
     /// Runs a shell command in it, and returns what it printed.

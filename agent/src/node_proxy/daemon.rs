@@ -17,6 +17,7 @@ use common::{
 
 use super::{
     cli::Options,
+    error::FileError,
     keep::Keeper,
     outcome::{Outcome, Reach},
     source::{Look, Source},
@@ -119,8 +120,11 @@ impl Daemon {
     async fn keep(&mut self) {
         let mut event = false;
         loop {
+            let tree = Tree::open(&self.root);
+            // Before anything is looked at, so that nothing is missed.
+            let watch = self.watch(tree.as_ref().ok());
             let second_look = self.look_at_config();
-            let (outcome, watch) = self.round().await;
+            let outcome = self.round(tree).await;
             if event && outcome.written == 0 {
                 self.vain.add(Instant::now());
             }
@@ -145,24 +149,20 @@ impl Daemon {
         }
     }
 
-    /// One round, and a watch that began before it looked at anything.
-    async fn round(&mut self) -> (Outcome, Option<Watch>) {
-        let tree = Tree::open(&self.root);
+    async fn round(&mut self, tree: Result<Tree, FileError>) -> Outcome {
         let wanted = self.source.wanted().clone();
-        let watch = self.watch(tree.as_ref().ok(), &wanted.units);
-        let outcome = match &tree {
-            Ok(tree) => self.keeper.round(tree, &wanted).await,
+        match tree {
+            Ok(tree) => self.keeper.round(&tree, &wanted).await,
             Err(error) => {
                 let problem = Some(error.to_string());
                 let files = wanted.units.iter().map(|unit| (unit.clone(), problem.clone())).collect();
                 Outcome { files, ..Outcome::default() }
             }
-        };
-        (outcome, watch)
+        }
     }
 
-    fn watch(&mut self, tree: Option<&Tree>, units: &[String]) -> Option<Watch> {
-        match Watch::new(tree, units, &self.file) {
+    fn watch(&mut self, tree: Option<&Tree>) -> Option<Watch> {
+        match Watch::new(tree, &self.source.wanted().units, &self.file) {
             Ok(watch) => {
                 self.told_watch = false;
                 Some(watch)
@@ -179,12 +179,14 @@ impl Daemon {
         }
     }
 
-    /// Whether a second look is wanted soon.
+    /// Whether a second look is wanted soon: at what may still be written, or at what is to be watched from now on.
     fn look_at_config(&mut self) -> bool {
+        let mut soon = false;
         match self.source.look() {
             Look::Unsure => return true,
             Look::Same => {}
             Look::New(gone) => {
+                soon = true;
                 tracing::info!(file = %self.file.display(), "the configuration has changed");
                 for unit in gone {
                     tracing::warn!(
@@ -204,7 +206,7 @@ impl Daemon {
         if self.bad_config.take().is_some() {
             tracing::info!(file = %self.file.display(), "the configuration is well again");
         }
-        false
+        soon
     }
 
     /// Notes what came of a round, and says what is new. Returns when to try again if something is wrong.

@@ -67,7 +67,7 @@ fn advice(cause: &io::Error) -> &'static str {
         Some(Errno::ENOSPC | Errno::EDQUOT) => "; make room there, what was there before is still in place",
         Some(Errno::EROFS) => "; mount it writable, what was there before is still in place",
         Some(Errno::EACCES) => {
-            "; this program has no privilege over what belongs to others: chown it to root"
+            "; this needs no privilege over what belongs to root and is open to root, and has none over anything else: chown root, chmod u+rwX"
         }
         Some(Errno::EPERM) => "; is it immutable (lsattr), or another user's?",
         Some(Errno::ELOOP) => "; is a symlink in the way?",

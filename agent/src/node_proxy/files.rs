@@ -237,3 +237,22 @@ fn not_a_file(mode: SFlag) -> Option<&'static str> {
         _ => Some("a device"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_mode_and_owner_count() {
+        let ours = geteuid().as_raw();
+        for (text, mode, uid, differs) in [
+            ("a", 0o600, ours, None),
+            ("b", 0o600, ours, Some("its content differs".to_owned())),
+            ("a", 0o644, ours, Some("its mode is 0644 instead of 0600".to_owned())),
+            ("a", 0o600, ours + 1, Some(format!("its owner is uid {} instead of {ours}", ours + 1))),
+        ] {
+            let found = Found { text: Secret::new(text), mode, uid, modified: SystemTime::UNIX_EPOCH };
+            assert_eq!(found.differs(&Secret::new("a")), differs);
+        }
+    }
+}

@@ -131,11 +131,12 @@ fn other_rights_are_mended_without_a_restart() {
     node.done(&["--apply", "--restart"]);
     let before = UNITS.map(|unit| node.pid(unit));
     fs::set_permissions(node.drop_in("kubelet"), fs::Permissions::from_mode(0o644)).unwrap();
-    std::os::unix::fs::chown(node.drop_in("containerd"), Some(7), None).unwrap();
-    // Another user's file, which only a capability could open, is told.
-    let printed = node.fails(&["--apply", "--restart"], "containerd.service.d/http-proxy.conf");
-    assert!(printed.contains("chown it to root"), "{printed}");
-    std::os::unix::fs::chown(node.drop_in("containerd"), Some(0), None).unwrap();
+    fs::set_permissions(node.drop_in("containerd"), fs::Permissions::from_mode(0o000)).unwrap();
+    // Only a capability could open it.
+    let printed =
+        node.fails(&["--apply", "--restart"], "containerd.service.d/http-proxy.conf: Permission denied");
+    assert!(printed.contains("chown root, chmod u+rwX"), "{printed}");
+    fs::set_permissions(node.drop_in("containerd"), fs::Permissions::from_mode(0o640)).unwrap();
     node.done(&["--apply", "--restart"]);
     for unit in UNITS {
         let metadata = fs::metadata(node.drop_in(unit)).unwrap();

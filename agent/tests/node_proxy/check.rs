@@ -107,7 +107,6 @@ fn what_is_no_file_is_an_error() {
         (format!("mkdir {at}"), "a folder"),
         (format!("ln -s /nowhere {at}"), "a symlink"),
         (format!("ln -s /etc/passwd {at}"), "a symlink"),
-        (format!("mknod {at} c 1 3"), "a device"),
     ] {
         sh(&make);
         for action in ["--apply", "--check", "--remove"] {
