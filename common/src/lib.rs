@@ -2,6 +2,7 @@
 //!
 //! - [`backoff`], [`contention`]: how long to wait after a failure, and when somebody fights back.
 //! - [`egress`]: a corporate proxy, told to Pods and nodes.
+//! - [`files`]: a file read whole, and never too much of it.
 //! - [`flags`]: command lines as Go programs have them (pflag), and the environment beside them.
 //! - [`duration`]: Go durations, read and printed.
 //! - [`listen`]: `host:port`, and a TCP listener there.
@@ -18,6 +19,7 @@ pub mod backoff;
 pub mod contention;
 pub mod duration;
 pub mod egress;
+pub mod files;
 pub mod flags;
 pub mod klog;
 pub mod listen;

@@ -9,7 +9,7 @@
 //! pure). What came of it is counted in [`metrics`]; [`patched`] writes a line to the log for each Pod that is changed.
 //! Nothing is ever taken away from a Pod, and no Pod is denied: a fault of the webhook's own is an HTTP error, so that
 //! the `failurePolicy` of its registration decides. [`manifest`] prints that registration, or what does the same with
-//! no webhook at all.
+//! no webhook at all. [`no_proxy`] explains to a person which hosts a Pod reaches past the corporate proxy.
 
 pub mod answer;
 pub mod cert_secret;
@@ -24,6 +24,7 @@ pub mod json;
 pub mod manifest;
 pub mod metrics;
 mod names;
+pub mod no_proxy;
 pub mod overload;
 pub mod patched;
 pub mod review;

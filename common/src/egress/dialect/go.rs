@@ -18,9 +18,11 @@ pub(super) fn way<'a>(target: &Target, list: &'a str) -> Verdict<'a> {
         return Verdict::Loopback;
     }
     let members = || list.split(',').map(str::trim).filter(|member| !member.is_empty());
-    let is_meant =
-        |member: &&str| if target.address.is_some() { holds(target, member) } else { means(target, member) };
-    let member = members().find(|member| *member == "*").or_else(|| members().find(is_meant));
+    // Members that are names are held against addresses as well: `0.1` means all that end so.
+    let member = members()
+        .find(|member| *member == "*")
+        .or_else(|| members().find(|member| holds(target, member)))
+        .or_else(|| members().find(|member| means(target, member)));
     member.map_or(Verdict::Proxy, Verdict::Member)
 }
 
@@ -40,6 +42,9 @@ fn means(target: &Target, member: &str) -> bool {
         return false;
     }
     let Some((host, port)) = host_and_port(target, member) else { return false };
+    if host.parse::<IpAddr>().is_ok() {
+        return false;
+    }
     let host = host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host);
     let below_only = host.starts_with('.');
     port && if below_only {

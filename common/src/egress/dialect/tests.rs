@@ -20,7 +20,7 @@ fn each_does_what_the_program_did() {
             "urllib" => Dialect::Urllib,
             _ => panic!("{line}"),
         };
-        let verdict = dialect.way(&target(host), list);
+        let verdict = dialect.way(&target(&format!("http://{host}/")), list);
         assert_eq!(if verdict.is_proxy() { "proxy" } else { "direct" }, way, "{line}");
         cells += 1;
     }
@@ -89,7 +89,7 @@ const READ: &[(Dialect, &str, &[&str], &[&str])] = &[
     (Dialect::Go, "a,*", &["b", "10.0.0.1"], &[]),
     (Dialect::Go, "[fd01::1],:80", &[], &["[fd01::1]", "a:80"]),
     (
-        Dialect::Ruby,
+        Dialect::NetHttp,
         "cluster.local,100.64.0.0/13,178.170.32.59,.sub.net,port.net:8080 spaced.net",
         &[
             "a.cluster.local",
@@ -105,8 +105,8 @@ const READ: &[(Dialect, &str, &[&str], &[&str])] = &[
         ],
         &["cluster.local.", "100.72.0.1", "sub.net", "port.net", "[fd00::1]"],
     ),
-    (Dialect::Ruby, "::1,fd00::/8", &["10.96.0.1"], &["10.96.0.2", "[fd00::1]"]),
-    (Dialect::Ruby, "*", &[], &["a"]),
+    (Dialect::NetHttp, "::1,fd00::/8", &["10.96.0.1"], &["10.96.0.2", "[fd00::1]"]),
+    (Dialect::NetHttp, "*", &[], &["a"]),
     (Dialect::Java, "", &["a"], &[]),
 ];
 
@@ -137,9 +137,11 @@ fn explains_by_which_member() {
             "curl from 8.18: direct, by 10.96.0.0/12",
             "wget: through the proxy",
             "Go: direct, by 10.96.0.0/12",
-            "Python requests: direct, by 10.96.0.0/12",
+            "requests before 2.34: direct, by 10.96.0.0/12",
+            "requests from 2.34: direct, by 10.96.0.0/12",
             "Python urllib: through the proxy",
-            "Ruby: direct, by 10.96.0.0/12",
+            "Ruby Net::HTTP: direct, by 10.96.0.0/12",
+            "Ruby open-uri: direct, by 10.96.0.0/12",
             "Java: direct, as the variables are not read",
         ]
     );
@@ -155,6 +157,9 @@ fn targets_are_hosts() {
         ("fd00::1", "fd00::1", None),
         ("[fd00::1]", "fd00::1", None),
         ("[fd00::1]:80", "fd00::1", Some(80)),
+        ("https://foo:6443/healthz", "foo", Some(6443)),
+        ("HTTPS://me:pw@foo?a=b:c@d", "foo", None),
+        ("http://[fd00::1]#a/b", "fd00::1", None),
     ] {
         let target = target(text);
         assert_eq!((&*target.host, target.port), (host, port), "{text}");
@@ -162,7 +167,14 @@ fn targets_are_hosts() {
     for text in [
         "",
         "a b",
-        "http://a",
+        "a/b",
+        "ftp://a",
+        "://a",
+        "https://",
+        "https:///a",
+        "https://fd00::g",
+        "https://a:/",
+        "me@a",
         "a:0",
         "a:+1",
         "fd00:::80",
@@ -173,6 +185,33 @@ fn targets_are_hosts() {
         "10.0.0.0/8",
     ] {
         assert_eq!(text.parse::<Target>(), Err(NotAHost), "{text}");
+    }
+}
+
+#[test]
+fn targets_are_shown_as_urls_without_what_is_secret() {
+    for (text, shown) in [
+        ("Foo.bar.:80", "https://Foo.bar.:80"),
+        ("http://me:pw@foo/token", "http://foo"),
+        ("::1", "https://[::1]"),
+    ] {
+        assert_eq!(target(text).to_string(), shown);
+        assert_eq!(target(shown), target(text));
+    }
+}
+
+/// Where only one proxy is set, most programs have none for the other scheme.
+#[test]
+fn a_proxy_is_for_its_scheme() {
+    let config = Config::parse("proxy: {http: 'http://p'}").unwrap();
+    for dialect in Dialect::ALL {
+        let route = |text| dialect.route(&target(text), &config, "a");
+        let (http, https) = match dialect {
+            Dialect::Java => (Verdict::Unread, Verdict::Unread),
+            Dialect::NetHttp => (Verdict::Proxy, Verdict::Proxy),
+            _ => (Verdict::Proxy, Verdict::NoProxy),
+        };
+        assert_eq!((route("http://b"), route("https://b"), route("b")), (http, https, https), "{dialect}");
     }
 }
 
