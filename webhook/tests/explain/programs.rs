@@ -42,13 +42,13 @@ pub fn dialect(program: &str) -> &'static str {
 /// A program with its environment.
 pub enum Program {
     /// Has to be started for each URL.
-    Once(&'static [&'static str], Vec<(&'static str, String)>),
+    Once(&'static [&'static str], Vec<(String, String)>),
     /// Takes one after the other.
     Loop(Child, ChildStdin, Lines<BufReader<ChildStdout>>),
 }
 
 impl Program {
-    pub fn start(program: &str, environment: Vec<(&'static str, String)>) -> Self {
+    pub fn start(program: &str, environment: Vec<(String, String)>) -> Self {
         let (interpreter, script) = match program {
             "curl" => {
                 return Self::Once(&["curl", "-q", "-g", "-s", "-m", "3", "-o", "/dev/null"], environment);
@@ -106,7 +106,7 @@ impl Drop for Program {
 
 /// Nothing of our own environment but the path: there may be a proxy in it. No authorities: to read them takes more time
 /// than everything else, and nobody gets far enough to need them.
-fn with(mut command: Command, environment: Vec<(&'static str, String)>) -> Command {
+fn with(mut command: Command, environment: Vec<(String, String)>) -> Command {
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8").envs(environment);
     command.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", "/dev/null");
