@@ -104,6 +104,17 @@ pub enum Dialects {
 }
 
 impl Config {
+    /// Reads what a file holds.
+    ///
+    /// # Errors
+    /// As [`Config::parse`]; also where it is not UTF-8.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(text),
+            Err(error) => Err(ConfigError::not_utf8(bytes.get(..error.valid_up_to()).unwrap_or_default())),
+        }
+    }
+
     /// Reads the file's text.
     ///
     /// # Errors
@@ -134,16 +145,22 @@ impl Config {
 }
 
 impl Exclude {
-    /// Whether a Pod gets nothing. `annotation` looks up one of the Pod's annotations.
+    /// Whether all Pods of a namespace get nothing.
     #[must_use]
-    pub fn covers<'a>(
-        &self,
-        namespace: &str,
-        name: &str,
-        annotation: impl FnOnce(&str) -> Option<&'a str>,
-    ) -> bool {
+    pub fn covers_namespace(&self, namespace: &str) -> bool {
         self.namespaces.iter().any(|pattern| pattern.matches(namespace))
-            || self.names.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Whether more than a Pod's namespace matters.
+    #[must_use]
+    pub fn looks_at_pods(&self) -> bool {
+        !self.names.is_empty() || self.annotation.is_some()
+    }
+
+    /// Whether this Pod gets nothing. `annotation` looks up one of the Pod's annotations.
+    #[must_use]
+    pub fn covers_pod<'a>(&self, name: &str, annotation: impl FnOnce(&str) -> Option<&'a str>) -> bool {
+        self.names.iter().any(|pattern| pattern.matches(name))
             || self.annotation.as_ref().is_some_and(|(key, value)| annotation(key) == Some(value))
     }
 }

@@ -16,6 +16,8 @@ fn with_proxy(rest: &str) -> Config {
     config(&format!("proxy: {{http: 'http://proxy'}}\n{rest}"))
 }
 
+const KYVERNO: &str = "policies.kyverno.io/inject-proxy-env";
+
 #[test]
 fn the_seed_comes_out_to_the_letter() {
     let config = config(SEED);
@@ -24,14 +26,11 @@ fn the_seed_comes_out_to_the_letter() {
     assert_eq!(drop_in(&config).reveal(), include_str!("../../../testdata/egress/seed/http-proxy.conf"));
     let names: Vec<_> = variables(&config).iter().map(|variable| variable.name).collect();
     assert_eq!(names, ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]);
-    let excluded = |namespace, name| config.pods.exclude.covers(namespace, name, |_| None);
-    assert!(excluded("kube-system", "x") && excluded("x", "capi-x") && !excluded("x", "x"));
-    assert!(
-        config
-            .pods
-            .exclude
-            .covers("x", "x", |key| { (key == "policies.kyverno.io/inject-proxy-env").then_some("exclude") })
-    );
+    let exclude = &config.pods.exclude;
+    assert!(exclude.covers_namespace("kube-system") && !exclude.covers_namespace("x"));
+    let excluded = |name, value| exclude.covers_pod(name, |key| (key == KYVERNO).then_some(value));
+    assert!(excluded("capi-x", "") && excluded("x", "exclude") && !excluded("x", "include"));
+    assert!(exclude.looks_at_pods() && !with_proxy("").pods.exclude.looks_at_pods());
 }
 
 #[test]
@@ -160,6 +159,14 @@ fn errors_say_where_and_what() {
     let member = Config::parse("proxy:\n  http: http://p\n  noProxy: a,*").unwrap_err();
     assert_eq!((member.line, &*member.key), (3, "proxy.noProxy"));
     assert!(member.problem.ends_with("to use no proxy at all, leave it out"), "{member}");
+}
+
+#[test]
+fn what_is_no_text_is_told_with_its_place() {
+    let wrong = |bytes: &[u8]| Config::from_bytes(bytes).unwrap_err().to_string();
+    assert_eq!(wrong(b"proxy:\n  http: \xff"), "line 2, column 9: not a text in UTF-8");
+    assert_eq!(wrong(b"\xff"), "line 1, column 1: not a text in UTF-8");
+    assert_eq!(Config::from_bytes(SEED.as_bytes()), Ok(config(SEED)));
 }
 
 #[test]

@@ -30,6 +30,18 @@ impl ConfigError {
         Self { line: at.line(), column: at.column(), key: key.to_owned(), problem: problem.into() }
     }
 
+    /// The text ends with what is no text any more; `before` is what was.
+    pub(super) fn not_utf8(before: &[u8]) -> Self {
+        let lines = before.iter().filter(|byte| **byte == b'\n').count();
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count();
+        Self {
+            line: lines as u64 + 1,
+            column: column as u64 + 1,
+            key: String::new(),
+            problem: "not a text in UTF-8".to_owned(),
+        }
+    }
+
     fn place(&self) -> String {
         let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
         match self.line {

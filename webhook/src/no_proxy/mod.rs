@@ -7,13 +7,12 @@ use std::{ffi::OsString, path::Path};
 
 use clap::{Arg, ArgAction, Command, builder::PossibleValuesParser};
 use common::{
-    egress::{Config, Target, masked},
-    files,
+    egress::{Target, masked},
     flags::{self, Program, Stop, string, value},
 };
 
 use self::report::Report;
-use crate::cli::PROGRAM;
+use crate::{cli::PROGRAM, egress};
 
 /// The word after the program's name.
 pub const NAME: &str = "no-proxy";
@@ -22,9 +21,6 @@ const EXPLAIN: &str = "apiserver-proxy-pod-webhook no-proxy explain HOST…";
 
 const USAGE: &str = "usage: apiserver-proxy-pod-webhook no-proxy explain HOST… --config FILE [--output text|json]; a HOST is \
                      host, host:port, [::1]:port or a URL";
-
-/// The longest configuration that is read, in bytes: what a Secret may hold.
-const LONGEST_FILE: u64 = 1024 * 1024;
 
 /// Why there is nothing to print.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +60,7 @@ fn explain(args: impl Iterator<Item = OsString>) -> Result<String, Refusal> {
         return Err(mistake(format!("no host is given; {USAGE}")));
     }
     let file: &String = matches.get_one("egress-config").ok_or_else(|| mistake(USAGE))?;
-    let config = read(file).map_err(Refusal::File)?;
+    let config = egress::load(Path::new(file)).map_err(Refusal::File)?;
     let report = Report::new(&config, targets);
     let as_json = matches.get_one::<String>("output").is_some_and(|output| output == "json");
     Ok(if as_json { report.json() } else { report.to_string() })
@@ -88,11 +84,4 @@ fn target(host: &str) -> Result<Target, Refusal> {
 
 fn mistake(text: impl Into<String>) -> Refusal {
     Refusal::Stop(Stop::Mistake(text.into()))
-}
-
-fn read(path: &str) -> Result<Config, String> {
-    let bytes = files::read(Path::new(path), LONGEST_FILE)
-        .map_err(|error| format!("cannot read {path:?}: {error}"))?;
-    let text = String::from_utf8(bytes).map_err(|_| format!("{path:?} is not a text in UTF-8"))?;
-    Config::parse(&text).map_err(|error| format!("{path:?}: {error}"))
 }

@@ -106,12 +106,12 @@ fn mistakes_and_files_that_cannot_be_used() {
         (
             &["a", "--config", &broken],
             1,
-            "broken\": line 4, column 13: cluster.podCIDRs: \"hunter\" is not a CIDR",
+            "broken: line 4, column 13: cluster.podCIDRs: \"hunter\" is not a CIDR",
         ),
-        (&["a", "--config", &binary], 1, "binary\" is not a text in UTF-8"),
-        (&["a", "--config", &huge], 1, "huge\": not a regular file of 1048576 bytes at most"),
-        (&["a", "--config", &pipe], 1, "pipe\": not a regular file"),
-        (&["a", "--config", "/nowhere"], 1, "cannot read \"/nowhere\": No such file"),
+        (&["a", "--config", &binary], 1, "binary: line 1, column 1: not a text in UTF-8"),
+        (&["a", "--config", &huge], 1, "huge: not a regular file of 1048576 bytes at most"),
+        (&["a", "--config", &pipe], 1, "pipe: not a regular file"),
+        (&["a", "--config", "/nowhere"], 1, "cannot read /nowhere: No such file"),
     ] {
         let output = explain(args);
         let error = String::from_utf8(output.stderr).unwrap();
