@@ -1,6 +1,9 @@
 //! `apiserver-proxy-pod-webhook`. See the library for the story.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::{ErrorKind, Write},
+    process::ExitCode,
+};
 
 use common::shutdown::Signals;
 use webhook::{
@@ -15,11 +18,14 @@ fn main() -> ExitCode {
     let first = args.next();
     if first.as_ref().is_some_and(|first| first == no_proxy::NAME) {
         return match no_proxy::run(args) {
-            Ok(text) => {
+            Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
                 // Whoever reads only the first lines (`| head`) has what he wants.
-                let _ = std::io::stdout().write_all(text.as_bytes());
-                ExitCode::SUCCESS
-            }
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                    eprintln!("Error: cannot write the explanation: {error}");
+                    ExitCode::FAILURE
+                }
+                _ => ExitCode::SUCCESS,
+            },
             Err(Refusal::Stop(stop)) => ExitCode::from(stop.print()),
             Err(Refusal::File(problem)) => {
                 eprintln!("Error: {problem}");
