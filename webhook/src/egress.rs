@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use common::egress::{Config, Target, explain, no_proxy};
+use common::egress::{Config, Dialect, Target, no_proxy};
 
 use crate::{
     env::Injection,
@@ -155,15 +155,12 @@ fn summary(config: &Config) -> String {
     )
 }
 
-/// The programs that would take the proxy to this host.
+/// The programs that would take the proxy to this host. API servers speak nothing but HTTPS.
 fn through_proxy(host: &Fqdn, config: &Config) -> Vec<String> {
-    // API servers speak nothing but HTTPS.
-    let (Some(_), Ok(target)) = (&config.proxy.https, host.as_str().parse::<Target>()) else {
-        return Vec::new();
-    };
+    let Ok(target) = format!("https://{host}").parse::<Target>() else { return Vec::new() };
     let list = no_proxy(config).to_string();
-    let ways = explain(&target, &list).into_iter();
-    ways.filter(|(_, way)| way.is_proxy()).map(|(dialect, _)| dialect.to_string()).collect()
+    let through = |dialect: &Dialect| dialect.route(&target, config, &list).is_proxy();
+    Dialect::ALL.into_iter().filter(through).map(|dialect| dialect.to_string()).collect()
 }
 
 #[cfg(test)]
@@ -185,7 +182,8 @@ mod tests {
         let domain = Config { proxy: config("https", "").proxy, ..config("https", "cluster: {domain: bar}") };
         assert_eq!(wrong("foo.bar", &domain), [""; 0]);
         assert!(wrong("foo.bar.", &domain).contains(&"Go".to_owned()));
-        assert_eq!(wrong("foo.bar.", &config("http", "")), [""; 0]);
+        // It asks for the proxy of http, whatever it speaks.
+        assert_eq!(wrong("foo.bar.", &config("http", "")), ["Ruby Net::HTTP"]);
     }
 
     #[test]
