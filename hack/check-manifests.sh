@@ -25,13 +25,36 @@ fi
 for manifest in deploy/*.yaml testdata/manifest/*.yaml; do
     validate "$manifest"
 done
+# The webhook's as they are, and with the corporate proxy.
+with_proxy=$(mktemp)
+trap 'rm -f "$broken" "$with_proxy"' EXIT
+sed 's/# - --egress-config/- --egress-config/' deploy/webhook.yaml >"$with_proxy"
+grep -q '^ *- --egress-config=' "$with_proxy" || {
+    echo "deploy/webhook.yaml has no line for the corporate proxy" >&2
+    exit 1
+}
+validate "$with_proxy"
+# One file, told twice.
+"$venv/bin/python" - "$broken" <<'END'
+import sys, yaml
+texts = {secret["stringData"]["egress.yaml"] for secret in yaml.safe_load_all(open("deploy/egress.yaml"))}
+assert len(texts) == 1, "deploy/egress.yaml does not say the same to Pods and nodes"
+open(sys.argv[1], "w").write(texts.pop())
+END
+for host in api.example.com. 10.96.0.1 10.244.7.7 kubernetes.default.svc; do
+    explained=$("$bin/apiserver-proxy-pod-webhook" no-proxy explain "$host" --config "$broken")
+    case "$explained" in
+        *"  Go  "*"direct, by"*) ;;
+        *) echo "with deploy/egress.yaml, kubelet would take the proxy to $host" >&2 && exit 1 ;;
+    esac
+done
 "$bin/apiserver-proxy-pod-webhook" manifest webhook | diff deploy/webhook-configuration.yaml - || {
     echo "deploy/webhook-configuration.yaml is not what \`manifest webhook\` prints; write it anew" >&2
     exit 1
 }
 "$venv/bin/python" hack/check-policy.py "$bin/apiserver-proxy-pod-webhook"
 
-"$venv/bin/python" - deploy/*.yaml <<'END' | while read -r image args; do
+"$venv/bin/python" - deploy/*.yaml "$with_proxy" <<'END' | while read -r image args; do
 import sys, yaml
 for path in sys.argv[1:]:
     for document in yaml.safe_load_all(open(path)):

@@ -62,15 +62,18 @@ def decoded(value):
 
 
 def apply(pod, operations):
-    """The Pod after a JSON patch of `add` operations, and those with `-` resolved."""
+    """The Pod after a JSON patch of `add` and `replace` operations, and those with `-` resolved."""
     pod, resolved = copy.deepcopy(pod), []
     for operation in operations:
-        assert set(operation) == {"op", "path", "value"} and operation["op"] == "add", operation
+        assert set(operation) == {"op", "path", "value"} and operation["op"] in ("add", "replace"), operation
         *way, last = operation["path"].split("/")[1:]
         target = pod
         for step in way:
             target = target[int(step) if isinstance(target, list) else step]
-        if isinstance(target, list):
+        if operation["op"] == "replace":
+            assert isinstance(target, list), operation
+            target[int(last)] = operation["value"]
+        elif isinstance(target, list):
             index = len(target) if last == "-" else int(last)
             assert index <= len(target), operation
             target.insert(index, operation["value"])
@@ -150,17 +153,21 @@ def difference(policy, case):
 
 
 def printed_policy(case):
+    """None where it is refused, since everybody would see a password in it."""
     args = (case / "args").read_text().split() if (case / "args").exists() else []
     printed = subprocess.run(
-        [PROGRAM, "manifest", "policy", "--apiserver-fqdn=foo.bar.", *args], check=True, capture_output=True
+        [PROGRAM, "manifest", "policy", "--apiserver-fqdn=foo.bar.", *args], check=False, capture_output=True
     )
+    if printed.returncode == 2 and b"everybody in the cluster can read a policy" in printed.stderr:
+        return None
+    assert printed.returncode == 0, printed.stderr
     policy, binding = yaml.safe_load_all(printed.stdout)
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]
     return policy["spec"]
 
 
 def main():
-    compared, failures, seen = [], [], set()
+    compared, refused, failures, seen = [], [], [], set()
     # A check that lets everything through is none: each of these spoils the policy, and must be found.
     spoilt = {
         "/env/-": "/env/0",
@@ -171,9 +178,25 @@ def main():
         '!has(object.metadata.annotations) || !("kube': '!has(object.metadata.annotations) || ("kube',
         "disable": "disabled",
         'request.operation == "CREATE" && ': "",
+        "!variables.excluded && ": "",
+        "(kube-system)": "(kube-sys)",
+        "kube-.*": "kube-",
+        "a\\\\.c": "a.c",
+        "dex-k8s-.)": "dex-k8s-b)",
+        "^(capi": "(capi",
+        '"exclude"': '"include"',
+        "? object.metadata.name\n": "? object.metadata.generateName\n",
+        "same[same.size() - 1]": "same[0]",
+        "at[at.size() - 1]": "at[0]",
+        "!has(last.valueFrom)": "true",
+        "!has(last.value) || ": "",
+        '"key": dyn("https")': '"key": dyn("http")',
     }
     for case in sorted(CASES.iterdir()):
         policy = printed_policy(case)
+        if policy is None:
+            refused.append(case.name)
+            continue
         found = difference(policy, case)
         if found is None:
             continue
@@ -186,12 +209,14 @@ def main():
             try:
                 if difference(other, case):
                     seen.add(right)
-            except (AssertionError, IndexError, KeyError):
-                # A patch that can't be applied.
+            except (AssertionError, IndexError, KeyError, ValueError):
+                # A patch that can't be applied, or an expression that gives none.
                 seen.add(right)
     if missed := set(spoilt) - seen:
         failures.append(f"a policy with one of these spoilt was not found out: {missed}")
-    if len(compared) < 30:
+    if refused != ["proxy-seed"]:
+        failures.append(f"refused for their passwords: {refused}")
+    if len(compared) < 50:
         failures.append(f"only {len(compared)} cases")
     if failures:
         sys.exit("\n".join(failures))

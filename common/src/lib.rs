@@ -2,7 +2,7 @@
 //!
 //! - [`backoff`], [`contention`]: how long to wait after a failure, and when somebody fights back.
 //! - [`egress`]: a corporate proxy, told to Pods and nodes.
-//! - [`files`]: a file read whole, and never too much of it.
+//! - [`files`]: small files, read whole.
 //! - [`flags`]: command lines as Go programs have them (pflag), and the environment beside them.
 //! - [`duration`]: Go durations, read and printed.
 //! - [`listen`]: `host:port`, and a TCP listener there.

@@ -8,8 +8,8 @@ use std::{fmt::Write, sync::Arc};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{
-    env::{Injection, Variable},
-    inject::{Addition, Decision},
+    env::{Entry, Injection, Variables},
+    inject::{Change, Decision, What},
     review::Review,
 };
 
@@ -34,10 +34,10 @@ pub fn begin(
     answer.push_str(&uid);
     answer.push_str(r#","allowed":true"#);
     match decision {
-        Decision::Patch(additions) => {
+        Decision::Patch(changes) => {
             answer.push_str(r#","patch":""#);
-            let variables = Arc::clone(&injection.variables);
-            let mut rest = Rest { additions: additions.into_iter(), variables, patch: "[".to_owned() };
+            let entries = Arc::clone(&injection.entries);
+            let mut rest = Rest { changes: changes.into_iter(), entries, patch: "[".to_owned() };
             let more = rest.write(&mut answer);
             return Ok((answer, more.then_some(rest)));
         }
@@ -52,11 +52,10 @@ pub fn begin(
     Ok((answer, None))
 }
 
-/// What is left to be written of an answer with a patch.
-#[derive(Debug)]
+/// What is left to be written of an answer with a patch. There may be passwords in it.
 pub struct Rest {
-    additions: std::vec::IntoIter<Addition>,
-    variables: Arc<[(Variable, String)]>,
+    changes: std::vec::IntoIter<Change>,
+    entries: Arc<[Entry]>,
     /// What is written of the patch and not encoded.
     patch: String,
 }
@@ -65,12 +64,12 @@ impl Rest {
     /// Appends the next piece, and says whether there are more.
     pub fn write(&mut self, answer: &mut String) -> bool {
         while self.patch.len() < PIECE
-            && let Some(addition) = self.additions.next()
+            && let Some(change) = self.changes.next()
         {
-            write(addition, &self.variables, &mut self.patch);
-            self.patch.push(if self.additions.len() == 0 { ']' } else { ',' });
+            write(change, &self.entries, &mut self.patch);
+            self.patch.push(if self.changes.len() == 0 { ']' } else { ',' });
         }
-        let more = self.additions.len() > 0;
+        let more = self.changes.len() > 0;
         // Three bytes are four characters; what is left over waits for the next piece.
         let whole = self.patch.len() - if more { self.patch.len() % 3 } else { 0 };
         STANDARD.encode_string(self.patch.drain(..whole).as_str(), answer);
@@ -81,44 +80,53 @@ impl Rest {
     }
 }
 
-/// One operation where the container has no environment, else one a variable, at the end.
-fn write(addition: Addition, variables: &[(Variable, String)], patch: &mut String) {
-    let Addition { list, index, env, missing } = addition;
-    let variables = variables.iter().filter(|(variable, _)| missing.contains(*variable));
+/// One operation where the container has no environment, else one a variable.
+fn write(change: Change, entries: &[Entry], patch: &mut String) {
+    let Change { list, index, what } = change;
     // Writing to a String does not fail.
-    let begin = |patch: &mut String| {
-        let _ = write!(patch, r#"{{"op":"add","path":"/spec/{}/{index}/env"#, list.name());
+    let begin = |patch: &mut String, op| {
+        let _ = write!(patch, r#"{{"op":"{op}","path":"/spec/{}/{index}/env"#, list.name());
     };
-    let entry = |patch: &mut String, (variable, value): &(Variable, String)| {
-        let _ = write!(patch, r#"{{"name":"{}","value":"{value}"}}"#, variable.name());
-    };
-    let comma = |patch: &mut String, before: usize| {
+    let of = |wanted: Variables| entries.iter().filter(move |entry| wanted.contains(entry.variable));
+    match what {
+        What::New(missing) => {
+            begin(patch, "add");
+            patch.push_str(r#"","value":["#);
+            separated(patch, of(missing), |patch, _, entry| patch.push_str(entry.json()));
+            patch.push_str("]}");
+        }
+        What::Append(len, missing) => separated(patch, of(missing), |patch, before, entry| {
+            begin(patch, "add");
+            let _ = write!(patch, r#"/{}","value":{}}}"#, len as usize + before, entry.json());
+        }),
+        What::Replace(at, variable) => {
+            let replaced = entries.iter().filter(|entry| entry.variable == variable);
+            separated(patch, replaced, |patch, _, entry| {
+                begin(patch, "replace");
+                let _ = write!(patch, r#"/{at}","value":{}}}"#, entry.json());
+            });
+        }
+    }
+}
+
+/// Writes items with commas between; each is told how many are before it.
+fn separated<'a>(
+    patch: &mut String,
+    entries: impl Iterator<Item = &'a Entry>,
+    write: impl Fn(&mut String, usize, &Entry),
+) {
+    for (before, entry) in entries.enumerate() {
         if before > 0 {
-            patch.push(',')
+            patch.push(',');
         }
-    };
-    let Some(len) = env else {
-        begin(patch);
-        patch.push_str(r#"","value":["#);
-        for (before, variable) in variables.enumerate() {
-            comma(patch, before);
-            entry(patch, variable);
-        }
-        return patch.push_str("]}");
-    };
-    for (before, variable) in variables.enumerate() {
-        comma(patch, before);
-        begin(patch);
-        let _ = write!(patch, r#"/{}","value":"#, len as usize + before);
-        entry(patch, variable);
-        patch.push('}');
+        write(patch, before, entry);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject;
+    use crate::{inject, review::subject::Subject};
 
     fn pod(containers: &str) -> String {
         format!(
@@ -133,7 +141,7 @@ mod tests {
         for count in [1, 60, 61, 62, 63, 64, 65, 66, 3000] {
             let body = pod(&vec![format!(r#"{{}},{{"env":[]}},{has}"#); count].join(","));
             let review = Review::parse(body.as_bytes()).unwrap();
-            let decision = inject::decide(&review.request, &injection);
+            let decision = inject::decide(&review.request, &injection, Subject::default);
             let (mut answer, mut rest) = begin(&review, decision, &injection).unwrap();
             while let Some(left) = &mut rest {
                 let before = answer.len();

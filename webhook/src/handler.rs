@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Limited};
 
 use crate::{
     answer::{self, Rest},
+    egress::Egress,
     env::Injection,
     inject::{self, Decision},
     metrics::{Labels, Metrics, Operation, Outcome},
@@ -23,7 +24,7 @@ use crate::{
         sending,
     },
     patched,
-    review::Review,
+    review::{Review, subject::Subject},
     status::Refusal,
 };
 
@@ -36,7 +37,7 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// What to add.
-    pub injection: Injection,
+    pub egress: Arc<Egress>,
     /// What requests wait for.
     pub gate: Arc<Gate>,
     /// What they are counted in.
@@ -94,7 +95,7 @@ async fn answer(
     patience: Patience,
     labels: &mut Labels,
 ) -> Result<Body, Refusal> {
-    let Settings { injection, gate, .. } = settings;
+    let Settings { egress, gate, .. } = settings;
     let limits = gate.limits();
     // An announced length is refused before a byte is read, and before a client that asks is told to go on.
     let announced = body.size_hint();
@@ -108,7 +109,7 @@ async fn answer(
         let slot = early.while_waiting(gate.slot(), body, length).await?;
         let (bytes, share) =
             body::read(gate.memory(), body, early, length.unwrap_or(limits.request_bytes), &mut step).await?;
-        let answer = examine(injection, &bytes, labels)?;
+        let answer = examine(&egress.injection(), &bytes, labels)?;
         drop((bytes, share));
         Ok(match answer {
             (answer, None) => answer.into(),
@@ -160,10 +161,10 @@ fn examine(
 ) -> Result<(String, Option<Rest>), Refusal> {
     let review = Review::parse(body).map_err(|error| Refusal::bad_request(error.to_string()))?;
     labels.operation = Operation::from_name(review.request.operation.as_deref());
-    let decision = inject::decide(&review.request, injection);
+    let decision = inject::decide(&review.request, injection, || Subject::of(body));
     labels.outcome = Outcome::of_decision(&decision);
-    if let Decision::Patch(additions) = &decision {
-        patched::tell(&review, additions, body);
+    if let Decision::Patch(changes) = &decision {
+        patched::tell(&review, changes, body);
     }
     answer::begin(&review, decision, injection).map_err(|error| Refusal::internal(error.to_string()))
 }

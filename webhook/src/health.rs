@@ -8,21 +8,22 @@ use std::sync::{
 use axum::Router;
 use common::zpages::{self, Check, Flagz, Subject};
 
-use crate::{certificates::Certificates, cli::PROGRAM, metrics::Metrics};
+use crate::{certificates::Certificates, cli::PROGRAM, egress::Egress, metrics::Metrics};
 
 /// What the health port is answered from.
 #[derive(Debug)]
 pub struct Health {
     serving: AtomicBool,
     certificates: Arc<Certificates>,
+    egress: Arc<Egress>,
     metrics: Arc<Metrics>,
 }
 
 impl Health {
     /// Not ready yet.
     #[must_use]
-    pub fn new(certificates: Arc<Certificates>, metrics: Arc<Metrics>) -> Self {
-        Self { serving: AtomicBool::new(false), certificates, metrics }
+    pub fn new(certificates: Arc<Certificates>, egress: Arc<Egress>, metrics: Arc<Metrics>) -> Self {
+        Self { serving: AtomicBool::new(false), certificates, egress, metrics }
     }
 
     /// Ready from now on, or not any more.
@@ -38,8 +39,7 @@ impl Health {
 }
 
 impl Subject for Health {
-    /// A certificate that could not be replaced is told and does not make the server unready: the last good one
-    /// works.
+    /// What could not be replaced is told and does not make the server unready: the last good one works.
     fn checks(&self) -> Vec<Check> {
         let serving = match self.is_serving() {
             true => Check::ok("serving", ""),
@@ -51,7 +51,11 @@ impl Subject for Health {
             (Some(identity), Some(problem)) => Check::note("certificate", format!("{identity}; {problem}")),
             (None, problem) => Check::failed("certificate", none_yet(problem)),
         };
-        vec![serving, certificate]
+        let egress = self.egress.describe().map(|(summary, problem)| match problem {
+            None => Check::ok("egress-config", summary),
+            Some(problem) => Check::note("egress-config", format!("{summary}; {problem}")),
+        });
+        [serving, certificate].into_iter().chain(egress).collect()
     }
 
     fn metrics(&self) -> String {
@@ -60,7 +64,9 @@ impl Subject for Health {
 
     fn status(&self) -> Vec<(&'static str, String)> {
         let (identity, _) = self.certificates.describe();
-        vec![("Certificate", identity.map_or_else(|| none_yet(None), |identity| identity.to_string()))]
+        let certificate = identity.map_or_else(|| none_yet(None), |identity| identity.to_string());
+        let egress = self.egress.describe().map(|(summary, _)| ("Egress", summary));
+        std::iter::once(("Certificate", certificate)).chain(egress).collect()
     }
 }
 

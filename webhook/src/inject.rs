@@ -3,19 +3,20 @@
 use std::collections::HashSet;
 
 use crate::{
-    env::{Injection, Variables},
+    env::{Entry, Injection, Variable, Variables},
     json::{Lenient, MAX_ENTRIES, Malformed, Object, brief},
     review::{
         Request,
         pod::{Container, Pod, PodSpec},
+        subject::Subject,
     },
 };
 
 /// What comes of a request. Always "allowed".
 #[derive(Debug, PartialEq)]
 pub enum Decision {
-    /// Add variables; never to nothing.
-    Patch(Vec<Addition>),
+    /// Change environments; at least one, and those of one container one after the other.
+    Patch(Vec<Change>),
     /// A Pod that has all it needs.
     Unchanged,
     /// A Pod that is none of ours to change.
@@ -24,17 +25,26 @@ pub enum Decision {
     Warn(String),
 }
 
-/// What one container is to get. Twelve bytes: it waits for whoever reads a long answer slowly.
+/// What changes in one container. Twelve bytes: it waits for whoever reads a long answer slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Addition {
+pub struct Change {
     /// Where the container is.
     pub list: List,
     /// And its place there.
     pub index: u16,
-    /// How many variables it has; nothing where it has no list of them.
-    pub env: Option<u32>,
-    /// What it has not.
-    pub missing: Variables,
+    /// What becomes of its environment.
+    pub what: What,
+}
+
+/// What becomes of an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// There is none; these make one.
+    New(Variables),
+    /// It has that many entries; these come behind them.
+    Append(u32, Variables),
+    /// The entry at that place, a plain value, becomes another.
+    Replace(u32, Variable),
 }
 
 /// A list of containers in a Pod's spec.
@@ -73,9 +83,9 @@ impl List {
 /// Values of the inject label that mean no: `disable`, and Go's spellings of false.
 pub const OPTED_OUT: [&str; 7] = ["disable", "f", "F", "FALSE", "false", "False", "0"];
 
-/// Decides on one request.
+/// Decides on one request. `subject` reads more of it, where that matters.
 #[must_use]
-pub fn decide(request: &Request<'_>, injection: &Injection) -> Decision {
+pub fn decide(request: &Request<'_>, injection: &Injection, subject: impl FnOnce() -> Subject) -> Decision {
     let warn = |why: String| Decision::Warn(format!("nothing injected: {why}"));
     match &request.kind {
         Some(Object(kind)) if kind.is_pod() => {}
@@ -114,8 +124,12 @@ pub fn decide(request: &Request<'_>, injection: &Injection) -> Decision {
         Ok(_) => return warn("the request has no oldObject, or one without spec".to_owned()),
         Err(Malformed(why)) => return warn(format!("the Pod was malformed before: {why}")),
     };
-    let additions = additions(spec, debugging, old, injection);
-    if additions.is_empty() { Decision::Unchanged } else { Decision::Patch(additions) }
+    let wanted = injection.wanted(request.namespace.as_deref(), subject);
+    match changes(spec, debugging, old, injection, wanted) {
+        None => warn(format!("it would take more than {MAX_ENTRIES} changes")),
+        Some(changes) if changes.is_empty() => Decision::Unchanged,
+        Some(changes) => Decision::Patch(changes),
+    }
 }
 
 fn readable<'a>(object: &'a Lenient<Pod>, key: &str) -> Result<Option<&'a Pod>, Malformed> {
@@ -123,8 +137,15 @@ fn readable<'a>(object: &'a Lenient<Pod>, key: &str) -> Result<Option<&'a Pod>, 
 }
 
 /// Init containers, then containers, then ephemeral containers, each list in its own order. While debugging
-/// (an update of `ephemeralcontainers`), only ephemeral containers that were not there before.
-fn additions(spec: &PodSpec, debugging: bool, old: Option<&PodSpec>, injection: &Injection) -> Vec<Addition> {
+/// (an update of `ephemeralcontainers`), only ephemeral containers that were not there before. Nothing if there were
+/// too many.
+fn changes(
+    spec: &PodSpec,
+    debugging: bool,
+    old: Option<&PodSpec>,
+    injection: &Injection,
+    wanted: Variables,
+) -> Option<Vec<Change>> {
     let old = old.map(|old| old.ephemeral_containers.as_slice()).unwrap_or_default();
     let old: HashSet<&str> = old.iter().map(|container| container.name.as_str()).collect();
     let lists = [
@@ -133,23 +154,47 @@ fn additions(spec: &PodSpec, debugging: bool, old: Option<&PodSpec>, injection: 
         (List::Ephemeral, injection.ephemeral_containers),
     ];
     let most = lists.iter().map(|(list, _)| list.of(spec).len()).sum();
-    let mut additions = Vec::with_capacity(most);
+    let mut changes = Vec::with_capacity(most);
     for (list, _) in lists.into_iter().filter(|(_, changeable)| *changeable) {
         for (index, container) in (0..).zip(list.of(spec)) {
-            let missing = missing(container, injection);
-            if !missing.is_empty() && !old.contains(container.name.as_str()) {
-                let env = container.env.map(|env| env.len);
-                additions.push(Addition { list, index, env, missing });
+            if !old.contains(container.name.as_str()) {
+                let of_container = in_container(container, injection, wanted);
+                changes.extend(of_container.map(|what| Change { list, index, what }));
+                if changes.len() > MAX_ENTRIES {
+                    return None;
+                }
             }
         }
     }
-    additions
+    Some(changes)
 }
 
-fn missing(container: &Container, injection: &Injection) -> Variables {
-    let present = container.env.unwrap_or_default().present;
-    let mut missing = Variables::default();
-    let variables = injection.variables.iter().map(|(variable, _)| *variable);
-    variables.filter(|variable| !present.contains(*variable)).for_each(|variable| missing.insert(variable));
-    missing
+fn in_container<'a>(
+    container: &'a Container,
+    injection: &'a Injection,
+    wanted: Variables,
+) -> impl Iterator<Item = What> {
+    let env = container.env.as_ref();
+    let missing = wanted.without(env.map(|env| env.present).unwrap_or_default());
+    let added = match env {
+        None => What::New(missing),
+        Some(env) => What::Append(env.len, missing),
+    };
+    let overwrite = wanted & injection.overwrite();
+    let replaced = env.into_iter().flat_map(|env| &env.plain).filter(move |plain| {
+        let is_right = |entry: &Entry| entry.plain().is_some_and(|value| value.reveal() == plain.value);
+        overwrite.contains(plain.variable) && !injection.entry(plain.variable).is_some_and(is_right)
+    });
+    let added = (!missing.is_empty()).then_some(added);
+    added.into_iter().chain(replaced.map(|plain| What::Replace(plain.at, plain.variable)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_small() {
+        assert_eq!(size_of::<Change>(), 12);
+    }
 }

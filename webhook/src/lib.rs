@@ -10,11 +10,15 @@
 //! Nothing is ever taken away from a Pod, and no Pod is denied: a fault of the webhook's own is an HTTP error, so that
 //! the `failurePolicy` of its registration decides. [`manifest`] prints that registration, or what does the same with
 //! no webhook at all.
+//!
+//! Where a corporate proxy is in the way to everything else, [`egress`] takes it from a file that may change, and its
+//! variables are injected on the same terms. [`no_proxy`] explains to a person which hosts are reached past it.
 
 pub mod answer;
 pub mod cert_secret;
 pub mod certificates;
 pub mod cli;
+pub mod egress;
 pub mod env;
 pub mod fqdn;
 pub mod handler;
@@ -24,8 +28,10 @@ pub mod json;
 pub mod manifest;
 pub mod metrics;
 mod names;
+pub mod no_proxy;
 pub mod overload;
 pub mod patched;
+pub mod reload;
 pub mod review;
 pub mod self_signed;
 pub mod server;

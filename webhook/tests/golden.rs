@@ -1,5 +1,6 @@
 //! The contract by example: each folder of `testdata/admission` has a `review.json`, the `answer.json` that it
-//! gets, and in `args` the flags that it needs beyond `--apiserver-fqdn=foo.bar.`.
+//! gets, and in `args` the flags that it needs beyond `--apiserver-fqdn=foo.bar.`, with paths that begin at the
+//! repository's root.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p webhook --test golden` writes the answers anew; look at the difference.
 
@@ -10,12 +11,18 @@ mod pods;
 use std::{ffi::OsString, fs, path::Path};
 
 use serde_json::{Value, json};
-use webhook::{cli::Config, env::Injection};
+use webhook::{cli::Config, egress, env::Injection};
 
 fn injection(folder: &Path) -> Injection {
     let more = fs::read_to_string(folder.join("args")).unwrap_or_default();
     let args = ["prog", "--apiserver-fqdn=foo.bar."].into_iter().chain(more.lines());
-    Config::from_command_line(args.map(OsString::from)).unwrap().injection
+    let config = Config::from_command_line(args.map(OsString::from)).unwrap();
+    match config.egress_config {
+        None => config.injection,
+        Some(path) => {
+            config.injection.with_proxy(&egress::load(&testkit::testdata("..").join(path)).unwrap())
+        }
+    }
 }
 
 /// The response, with the patch decoded.

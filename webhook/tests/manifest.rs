@@ -16,7 +16,12 @@ fn run(args: &[&str]) -> Result<String, Stop> {
 fn every_case_is_printed_as_it_was() {
     let ca = testkit::testdata("manifest/ca.crt");
     let from_file = format!("--ca-bundle-file={}", ca.display());
-    let cases: [(&str, &[&str]); 8] = [
+    let proxy = |case: &str| {
+        let path = testkit::testdata(&format!("admission/proxy-{case}/egress.yaml"));
+        format!("--egress-config={}", path.display())
+    };
+    let (excluded, overwrite) = (proxy("excluded-name"), proxy("overwrite-from-secret"));
+    let cases: [(&str, &[&str]); 10] = [
         ("webhook", &["webhook"]),
         ("webhook-ca-bundle", &["webhook", &from_file]),
         (
@@ -35,6 +40,8 @@ fn every_case_is_printed_as_it_was() {
             "policy-no-ephemeral",
             &["policy", "--apiserver-fqdn=foo.bar.", "--inject-ephemeral-containers=false"],
         ),
+        ("policy-proxy", &["policy", "--apiserver-fqdn=foo.bar.", &excluded]),
+        ("policy-proxy-overwrite", &["policy", "--apiserver-fqdn=foo.bar.", &overwrite]),
     ];
     for (name, args) in cases {
         let printed = run(args).unwrap();
@@ -48,6 +55,19 @@ fn every_case_is_printed_as_it_was() {
     let files = fs::read_dir(testkit::testdata("manifest")).unwrap();
     let is_yaml = |name: &OsString| name.to_str().unwrap().ends_with(".yaml");
     assert_eq!(files.filter(|file| is_yaml(&file.as_ref().unwrap().file_name())).count(), cases.len());
+}
+
+#[test]
+fn nobody_prints_a_password_for_all_to_see() {
+    let config = testkit::testdata("egress/seed/config.yaml").display().to_string();
+    let stop =
+        run(&["policy", "--apiserver-fqdn=foo.bar.", &format!("--egress-config={config}")]).unwrap_err();
+    let expected = format!(
+        "invalid argument {config:?} for \"--egress-config\" flag: http://***@192.168.52.220:3128 has a name or \
+         password in it, and everybody in the cluster can read a policy; name a Secret in pods.credentialsSecret, or \
+         take the webhook"
+    );
+    assert_eq!(stop, Stop::Mistake(expected));
 }
 
 #[test]

@@ -4,12 +4,29 @@
 
 mod pods;
 
+use common::egress::Config;
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Map, Value, json};
-use webhook::{env::Injection, handler};
+use webhook::{env::Injection, handler, review::subject::Subject};
 
 fn injection(port: bool) -> Injection {
     Injection::new(&"foo.bar.".parse().unwrap(), port.then_some(6443), true)
+}
+
+/// Each kind of configuration that makes a difference.
+fn injections() -> impl Strategy<Value = Injection> {
+    let with_proxy = |port, pods: &str| {
+        let file = format!("{{proxy: {{http: 'http://p:1', https: 'http://me:pw@p:2'}}, pods: {pods}}}");
+        injection(port).with_proxy(&Config::parse(&file).unwrap())
+    };
+    prop::sample::select(vec![
+        injection(false),
+        injection(true),
+        with_proxy(false, "{}"),
+        with_proxy(true, "{overwrite: true}"),
+        with_proxy(false, "{overwrite: true, credentialsSecret: {name: egress}}"),
+        with_proxy(false, "{overwrite: true, exclude: {names: [x], annotation: a=b}}"),
+    ])
 }
 
 /// Any JSON, a few levels deep.
@@ -35,8 +52,16 @@ fn env_entry() -> impl Strategy<Value = Value> {
         3 => "[A-Z_]{1,10}",
         1 => Just("KUBERNETES_SERVICE_HOST".to_owned()),
         1 => Just("KUBERNETES_SERVICE_PORT".to_owned()),
+        4 => prop::sample::select(vec!["HTTP_PROXY", "https_proxy", "NO_PROXY"]).prop_map(str::to_owned),
     ];
-    (name, option::of(anything())).prop_map(|(name, more)| json!({"name": name, "value": "x", "more": more}))
+    let value = option::of(prop_oneof![Just(json!("x")), Just(json!("http://p:1")), anything()]);
+    let from = option::weighted(0.3, anything());
+    (name, value, from, option::of(anything())).prop_map(|(name, value, from, more)| {
+        let given = [("value", value), ("valueFrom", from)];
+        let given = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        let always = [("name".to_owned(), json!(name)), ("more".to_owned(), json!(more))];
+        Value::Object(always.into_iter().chain(given).collect())
+    })
 }
 
 fn container() -> impl Strategy<Value = Value> {
@@ -97,22 +122,27 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
-    fn a_patch_only_adds_env_and_a_second_run_gives_none(review in review(), port in any::<bool>()) {
-        pods::assert_only_env_is_added(&injection(port), &review);
+    fn a_patch_only_adds_env_and_a_second_run_gives_none(review in review(), injection in injections()) {
+        pods::assert_only_env_is_added(&injection, &review);
     }
 
     #[test]
-    fn every_container_of_a_new_pod_has_the_variable_afterwards(review in review()) {
+    fn every_container_of_a_new_pod_has_the_variable_afterwards(review in review(), injection in injections()) {
         prop_assume!(review["request"]["operation"] == "CREATE");
-        let answer = pods::answer(&injection(false), &serde_json::to_vec(&review).unwrap());
+        let body = serde_json::to_vec(&review).unwrap();
+        let (answer, wanted) = (pods::answer(&injection, &body), injection.wanted(None, || Subject::of(&body)));
         let mut pod = review["request"]["object"].clone();
         if let Some(patch) = pods::decoded_patch(&answer) {
             json_patch::patch(&mut pod, &serde_json::from_value::<json_patch::Patch>(patch).unwrap()).unwrap();
         }
         for list in ["initContainers", "containers", "ephemeralContainers"] {
             for container in pod["spec"][list].as_array().into_iter().flatten() {
-                let entries = container["env"].as_array().into_iter().flatten();
-                prop_assert!(entries.filter(|entry| entry["name"] == "KUBERNETES_SERVICE_HOST").count() >= 1);
+                let env = container["env"].as_array().unwrap();
+                for entry in injection.entries.iter().filter(|entry| wanted.contains(entry.variable)) {
+                    let last = env.iter().rfind(|there| there["name"] == entry.variable.name()).unwrap();
+                    let may_stay = !injection.overwrite().contains(entry.variable) || !last["valueFrom"].is_null();
+                    prop_assert!(may_stay || last["value"] == entry.to_value()["value"], "{}", last);
+                }
             }
         }
     }

@@ -1,15 +1,20 @@
 //! The configuration file, read and checked.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
 use super::{
-    names::{is_member, is_name, is_object, unit_name},
+    compose::{Variable, variables},
+    names::{self, is_member, is_name, is_object, unit_name},
     pattern::Pattern,
     url::ProxyUrl,
     yaml::{self, ConfigError, Field, Section, Text},
 };
+
+/// The longest value of a variable, in bytes. Linux starts no program with one of 128 KiB (`MAX_ARG_STRLEN` in
+/// execve(2)), and each container of a Pod, which etcd takes up to 1.5 MB of, gets `NO_PROXY` twice.
+const LONGEST_VALUE: usize = 32 * 1024;
 
 /// All that the file says. Can be printed: the proxies' passwords are hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,43 +104,68 @@ pub enum Dialects {
 }
 
 impl Config {
+    /// Reads what a file holds.
+    ///
+    /// # Errors
+    /// As [`Config::parse`]; also where it is not UTF-8.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ConfigError> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(text),
+            Err(error) => Err(ConfigError::not_utf8(bytes.get(..error.valid_up_to()).unwrap_or_default())),
+        }
+    }
+
     /// Reads the file's text.
     ///
     /// # Errors
     /// The first thing that is wrong, with its line and key, and without any password.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut file = yaml::read(text)?.section(&["proxy", "cluster", "pods", "nodes", "dialects"])?;
-        Ok(Self {
-            proxy: proxy(file.section("proxy", &["http", "https", "noProxy"])?)?,
+        let mut section = file.section("proxy", &["http", "https", "noProxy"])?;
+        let config = Self {
+            proxy: proxy(&mut section)?,
             cluster: cluster(file.section("cluster", &["domain", "serviceCIDRs", "podCIDRs", "apiServer"])?)?,
             pods: pods(file.section("pods", &["overwrite", "exclude", "credentialsSecret"])?)?,
             nodes: Nodes {
                 units: match file.section("nodes", &["units"])?.take("units") {
-                    Some(field) => each(field, unit)?,
+                    Some(field) => units(field)?,
                     None => vec!["containerd".to_owned(), "kubelet".to_owned()],
                 },
             },
             dialects: file.take("dialects").map(dialects).transpose()?.unwrap_or_default(),
-        })
+        };
+        match variables(&config).iter().find(|variable| variable.value.reveal().len() > LONGEST_VALUE) {
+            Some(Variable { name, value }) => Err(section.wrong(&format!(
+                "{name} would be {} bytes long; {LONGEST_VALUE} are the most",
+                value.reveal().len()
+            ))),
+            None => Ok(config),
+        }
     }
 }
 
 impl Exclude {
-    /// Whether a Pod gets nothing. `annotation` looks up one of the Pod's annotations.
+    /// Whether all Pods of a namespace get nothing.
     #[must_use]
-    pub fn covers<'a>(
-        &self,
-        namespace: &str,
-        name: &str,
-        annotation: impl FnOnce(&str) -> Option<&'a str>,
-    ) -> bool {
+    pub fn covers_namespace(&self, namespace: &str) -> bool {
         self.namespaces.iter().any(|pattern| pattern.matches(namespace))
-            || self.names.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Whether more than a Pod's namespace matters.
+    #[must_use]
+    pub fn looks_at_pods(&self) -> bool {
+        !self.names.is_empty() || self.annotation.is_some()
+    }
+
+    /// Whether this Pod gets nothing. `annotation` looks up one of the Pod's annotations.
+    #[must_use]
+    pub fn covers_pod<'a>(&self, name: &str, annotation: impl FnOnce(&str) -> Option<&'a str>) -> bool {
+        self.names.iter().any(|pattern| pattern.matches(name))
             || self.annotation.as_ref().is_some_and(|(key, value)| annotation(key) == Some(value))
     }
 }
 
-fn proxy(mut section: Section) -> Result<Proxy, ConfigError> {
+fn proxy(section: &mut Section) -> Result<Proxy, ConfigError> {
     let url = |field: Field| {
         let text = field.text()?;
         ProxyUrl::parse(text.as_str()).map_err(|error| text.wrong(error.to_string()))
@@ -202,7 +232,7 @@ fn each<T>(field: Field, read: impl Fn(&Text) -> Result<T, ConfigError>) -> Resu
 }
 
 fn cidr(text: &Text) -> Result<IpNet, ConfigError> {
-    text.as_str().parse().map_err(|_| text.is_not("a CIDR, such as 10.96.0.0/12"))
+    names::cidr(text.as_str()).ok_or_else(|| text.is_not("a CIDR, such as 10.96.0.0/12"))
 }
 
 fn name(text: &Text) -> Result<String, ConfigError> {
@@ -217,6 +247,14 @@ fn api_server(text: &Text) -> Result<ApiServer, ConfigError> {
             .map(ApiServer::Name)
             .map_err(|_| text.is_not("an address or a DNS name; leave out scheme and port")),
     }
+}
+
+/// Each once, in order.
+fn units(field: Field) -> Result<Vec<String>, ConfigError> {
+    let mut units = each(field, unit)?;
+    let mut seen = BTreeSet::new();
+    units.retain(|unit| seen.insert(unit.clone()));
+    Ok(units)
 }
 
 fn unit(text: &Text) -> Result<String, ConfigError> {

@@ -22,11 +22,19 @@ pub(super) fn is_host(text: &str) -> bool {
     matches!(text.parse(), Ok(IpAddr::V4(_))) || is_name(text.strip_suffix('.').unwrap_or(text))
 }
 
+/// An address and how many bits of it count. Zeros in front are refused: Python takes 010.0.0.0 for 8.0.0.0, curl, Go and
+/// Ruby take it for no address.
+pub(super) fn cidr(text: &str) -> Option<IpNet> {
+    let (address, bits) = text.split_once('/')?;
+    let plain = bits.bytes().all(|byte| byte.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
+    IpNet::new(address.parse().ok()?, bits.parse().ok().filter(|_| plain)?).ok()
+}
+
 /// One of the user's own members of `NO_PROXY`: an address, a CIDR, a name, with `.` or `*.` before it if only what
 /// is below it is meant; with a port or not.
 pub(super) fn is_member(text: &str) -> bool {
     if text.contains('/') {
-        return text.parse::<IpNet>().is_ok();
+        return cidr(text).is_some();
     }
     if text.parse::<IpAddr>().is_ok() {
         return true;
@@ -88,6 +96,11 @@ mod tests {
             ".",
             "10.0.0.0/33",
             "10.0.0/8",
+            "010.0.0.0/8",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "10.0.0.0/8/8",
             "10.0.0.256",
             "example.com/x",
             "a b",

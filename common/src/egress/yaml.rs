@@ -30,6 +30,18 @@ impl ConfigError {
         Self { line: at.line(), column: at.column(), key: key.to_owned(), problem: problem.into() }
     }
 
+    /// The text ends with what is no text any more; `before` is what was.
+    pub(super) fn not_utf8(before: &[u8]) -> Self {
+        let lines = before.iter().filter(|byte| **byte == b'\n').count();
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count();
+        Self {
+            line: lines as u64 + 1,
+            column: column as u64 + 1,
+            key: String::new(),
+            problem: "not a text in UTF-8".to_owned(),
+        }
+    }
+
     fn place(&self) -> String {
         let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
         match self.line {
@@ -139,7 +151,16 @@ pub(super) struct Text {
 
 /// Reads a whole file.
 pub(super) fn read(text: &str) -> Result<Field, ConfigError> {
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    // A long text must not become a thousand of them.
+    let few = serde_saphyr::alias_limits! { max_total_replayed_events: 100 };
+    // Each level takes some of the stack.
+    let flat = serde_saphyr::budget! { max_depth: 16 };
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+        alias_limits: few,
+        budget: flat,
+    };
     match serde_saphyr::from_str_with_options(text, options) {
         Ok(node) => Ok(Field { key: String::new(), node }),
         Err(error) => Err(in_our_words(&error)),
@@ -156,7 +177,11 @@ fn in_our_words(error: &serde_saphyr::Error) -> ConfigError {
             (String::new(), "an alias without an anchor; write what begins with * in quotes")
         }
         E::Budget { .. } => (String::new(), "too large for a configuration"),
-        _ => (String::new(), "not valid YAML; write a text with special characters in it in single quotes"),
+        E::AliasReplayLimitExceeded { .. } => (String::new(), "too many aliases for a configuration"),
+        _ => (
+            String::new(),
+            "not valid YAML; indent with blanks, and write a text with special characters in it in single quotes",
+        ),
     };
     ConfigError::new(error.location().unwrap_or(Location::UNKNOWN), &key, problem)
 }

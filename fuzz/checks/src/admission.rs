@@ -4,9 +4,12 @@
 #[path = "../../../webhook/tests/pods/mod.rs"]
 mod pods;
 
+use common::egress::Config;
 use serde_json::Value;
 use webhook::{env::Injection, handler, review::Review, status::Refusal};
 
+/// With everything that makes a difference to a Pod.
+const PROXY: &str = "{proxy: {http: 'http://proxy', https: 'http://proxy'}, pods: {overwrite: true, exclude: {names: [a*], annotation: a=b}}}";
 /// Characters: what came from outside is cut to 200, and a path into the Pod may stand before it.
 const LONGEST_MESSAGE: usize = 1000;
 
@@ -14,7 +17,9 @@ const LONGEST_MESSAGE: usize = 1000;
 /// but variables, and a Pod that has it gets none.
 pub fn admission_review(data: &[u8]) {
     let host = "foo.bar.".parse().unwrap();
-    for injection in [Injection::new(&host, None, false), Injection::new(&host, Some(6443), true)] {
+    let config = Config::parse(PROXY).expect("a configuration");
+    let with_port = Injection::new(&host, Some(6443), true);
+    for injection in [Injection::new(&host, None, false), with_port.with_proxy(&config), with_port] {
         match handler::review(&injection, data) {
             Ok(answer) => answered(&injection, data, &answer),
             Err(refusal) => {

@@ -1,29 +1,16 @@
-//! Certificates from files, and their replacement.
-//!
-//! Files are read again every second and compared by content: kubelet swaps a symlink to replace them, and a watch
-//! on the file itself goes silent after that. What is new counts once it was read the same twice, so that files
-//! that are still being written are left alone.
+//! Certificates from files, and their replacement: see [`crate::reload`].
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    time::Duration,
 };
-
-use tokio::io::AsyncReadExt;
 
 use super::{Certificates, seconds_since_1970};
 use crate::{
     metrics::Metrics,
+    reload::{self, Look, Reload},
     tls::{BadMaterial, Identity, Material, Validity},
 };
-
-/// How often the files are read.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// How long reading them may take.
-const READ_TIME: Duration = Duration::from_secs(5);
-/// The longest file that is read, in bytes.
-const LONGEST_FILE: u64 = 1024 * 1024;
 
 /// Where the files are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,20 +62,7 @@ impl Files {
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>, FilesError> {
-    let read = async {
-        // Opening a pipe, for instance, would wait for its other end.
-        let metadata = tokio::fs::metadata(path).await?;
-        if !metadata.is_file() || metadata.len() > LONGEST_FILE {
-            return Err(io::Error::other(format!("not a regular file of {LONGEST_FILE} bytes at most")));
-        }
-        let mut bytes = Vec::new();
-        tokio::fs::File::open(path).await?.take(LONGEST_FILE).read_to_end(&mut bytes).await?;
-        Ok(bytes)
-    };
-    let late =
-        || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", READ_TIME.as_secs()));
-    let read = tokio::time::timeout(READ_TIME, read).await.unwrap_or_else(|_| Err(late()));
-    read.map_err(|cause| FilesError::Read { path: path.to_owned(), cause })
+    reload::read(path).await.map_err(|cause| FilesError::Read { path: path.to_owned(), cause })
 }
 
 /// A certificate that works is not given up for one out of its time.
@@ -105,7 +79,7 @@ fn in_time(new: &Identity, old: &Identity) -> Result<(), String> {
 #[derive(Debug)]
 pub struct Watched {
     files: Files,
-    in_use: Material,
+    reload: Reload<Material>,
 }
 
 impl Watched {
@@ -117,41 +91,22 @@ impl Watched {
         let in_use = files.read().await?;
         let certificates = Certificates::new(&in_use);
         let certificates = certificates.map_err(|cause| FilesError::Bad { files: files.clone(), cause })?;
-        Ok((certificates, Self { files, in_use }))
+        Ok((certificates, Self { files, reload: Reload::new(in_use) }))
     }
 
     /// Looks at the files, and at the clock, for as long as it is polled.
     pub async fn watch(mut self, certificates: &Certificates, metrics: &Metrics) {
-        let mut before = None;
-        // Whether what was seen has been counted as a failure: it is tried again each time, and counts once.
-        let mut counted = false;
         loop {
-            let seen = Some(self.files.read().await.map_err(|error| error.to_string()));
-            if seen == before {
-                let replaced = match &seen {
-                    Some(Ok(material)) if self.in_use != *material => {
-                        let replaced = certificates.replace(material, in_time);
-                        let replaced = replaced.map_err(|why| format!("{}: {why}", self.files));
-                        if replaced.is_ok() {
-                            metrics.certificate_reloaded(true);
-                            self.in_use = material.clone();
-                        }
-                        replaced
-                    }
-                    Some(Err(error)) => Err(error.clone()),
-                    _ => Ok(()),
-                };
-                if replaced.is_err() && !std::mem::replace(&mut counted, true) {
-                    metrics.certificate_reloaded(false);
-                }
-                let replaced =
-                    replaced.map_err(|why| format!("not replaced, the last good one stays in use: {why}"));
-                certificates.tell(replaced.and_then(|()| certificates.in_its_time()).err());
-            } else {
-                counted = false;
+            let seen = self.files.read().await.map_err(|error| error.to_string());
+            let look = self.reload.look(seen, |material| {
+                let replaced = certificates.replace(material, in_time);
+                replaced.map_err(|why| format!("{}: {why}", self.files))
+            });
+            if let Some(Look { problem, count }) = look {
+                count.into_iter().for_each(|success| metrics.certificate_reloaded(success));
+                certificates.tell(problem.or_else(|| certificates.in_its_time().err()));
             }
-            before = seen;
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(reload::INTERVAL).await;
         }
     }
 }

@@ -6,7 +6,7 @@
 mod files;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -15,7 +15,10 @@ use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 pub use self::files::{Files, FilesError, Watched};
-use crate::tls::{BadMaterial, Identity, Material, Validity, configuration};
+use crate::{
+    reload::Problem,
+    tls::{BadMaterial, Identity, Material, Validity, configuration},
+};
 
 /// The configuration that new connections get.
 #[derive(Debug)]
@@ -24,14 +27,14 @@ pub struct Certificates {
     /// Told when there is one.
     there: Notify,
     /// What is wrong with its replacement, or with the certificate in use.
-    problem: Mutex<Option<String>>,
+    problem: Problem,
 }
 
 impl Certificates {
     /// None yet.
     #[must_use]
     pub fn none() -> Self {
-        Self { current: ArcSwapOption::empty(), there: Notify::new(), problem: Mutex::new(None) }
+        Self { current: ArcSwapOption::empty(), there: Notify::new(), problem: Problem::none("certificate") }
     }
 
     /// The first one.
@@ -69,8 +72,7 @@ impl Certificates {
     /// For a person: what is in use, and what is wrong, if something is.
     #[must_use]
     pub fn describe(&self) -> (Option<Identity>, Option<String>) {
-        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        (self.current.load().as_ref().map(|current| current.1.clone()), problem)
+        (self.current.load().as_ref().map(|current| current.1.clone()), self.problem.now())
     }
 
     /// Until the certificate in use expires; negative since it has, and 0 where there is none.
@@ -110,17 +112,9 @@ impl Certificates {
         }
     }
 
-    /// Keeps what is wrong for who asks, and writes it to the log, once, and once that it is over.
+    /// Keeps what is wrong for who asks, and tells it.
     pub fn tell(&self, problem: Option<String>) {
-        let mut told = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        if problem == *told {
-            return;
-        }
-        match &problem {
-            Some(problem) => tracing::error!("certificate: {problem}"),
-            None => tracing::info!("certificate: all is well again"),
-        }
-        *told = problem;
+        self.problem.tell(problem);
     }
 }
 

@@ -3,7 +3,7 @@
 mod source;
 mod values;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 use common::{
@@ -25,8 +25,12 @@ pub const PROGRAM: Program = Program { name: "apiserver-proxy-pod-webhook", env_
 /// Everything the program was told, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// What to add to containers.
+    /// What to add to containers, the corporate proxy aside.
     pub injection: Injection,
+    /// The API server's name, which is in there.
+    pub apiserver_fqdn: Fqdn,
+    /// Where the corporate proxy is told.
+    pub egress_config: Option<PathBuf>,
     /// Where the certificate comes from.
     pub certificates: CertificateSource,
     /// What measures the certificate of a Secret, in seconds since 1970.
@@ -52,6 +56,7 @@ fn command() -> Command {
         .args([
             apiserver_fqdn(),
             apiserver_port(),
+            egress_config(),
             value(
                 "health-bind-address",
                 "string",
@@ -96,6 +101,19 @@ pub(crate) fn apiserver_port() -> Arg {
         parse_port,
         "[optional] apiserver-port is the port of the Kube-API Server. If set, KUBERNETES_SERVICE_PORT is added too.",
     )
+}
+
+/// `--egress-config`
+pub(crate) fn egress_config() -> Arg {
+    string(
+        "egress-config",
+        "[optional] egress-config is the file that tells the corporate proxy. If set, HTTP_PROXY, HTTPS_PROXY and NO_PROXY are added too, in capitals and in small letters. Read again when it changes.",
+    )
+}
+
+/// The file of [`egress_config`].
+pub(crate) fn egress_file(matches: &ArgMatches) -> Option<PathBuf> {
+    matches.get_one::<String>("egress-config").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// `--inject-ephemeral-containers`
@@ -143,6 +161,8 @@ impl Config {
         }
         Ok(Self {
             injection: Injection::new(host, matches.get_one("apiserver-port").copied(), ephemeral),
+            apiserver_fqdn: host.clone(),
+            egress_config: egress_file(matches),
             certificates: source::from_matches(matches)?,
             clock: seconds_since_1970,
             host: text("host"),
@@ -176,9 +196,9 @@ mod tests {
         assert_eq!(config.certificates, CertificateSource::InMemory);
         assert_eq!(config.health_address, Some(":9440".parse().unwrap()));
         let limits = Limits { request_bytes: 16 << 20, in_flight: 256, buffered_bytes: 64 << 20 };
-        assert_eq!(config.limits, limits);
+        assert_eq!((config.limits, config.egress_config), (limits, None));
         assert_eq!(config.shutdown_delay.to_string(), "5s");
-        assert_eq!(config.injection.variables.len(), 1);
+        assert_eq!(config.injection.entries.len(), 1);
     }
 
     #[test]
@@ -192,7 +212,7 @@ mod tests {
         let config = config.unwrap();
         let CertificateSource::Files(files) = config.certificates else { panic!("no files") };
         assert_eq!(files.to_string(), "/c/tls.crt and /c/tls.key and /c/ca.crt");
-        assert_eq!(config.injection.variables.len(), 2);
+        assert_eq!(config.injection.entries.len(), 2);
     }
 
     #[test]

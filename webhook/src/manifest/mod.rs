@@ -1,10 +1,11 @@
 //! `apiserver-proxy-pod-webhook manifest webhook` and `manifest policy`: the registration, printed. Pure, but for
-//! the file of `--ca-bundle-file`.
+//! the files of `--ca-bundle-file` and `--egress-config`.
 //!
 //! The first tells the API server to ask the webhook, the second has the API server do the same by itself. Both
 //! take the same Pods and give the same Pods back. What is printed is ready for `kubectl apply`: values are
 //! validated, and the same arguments always print the same text.
 
+mod cel;
 mod policy;
 mod values;
 mod webhook;

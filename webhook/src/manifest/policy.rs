@@ -1,7 +1,7 @@
 //! The MutatingAdmissionPolicy and its binding: what the webhook does, in CEL.
 //!
 //! The API server runs the mutations one after the other, each on what the one before has made, so there is one for
-//! each variable. The first gives the operations that the webhook's patch has, in its order; with two variables the
+//! each variable. The first gives the operations that the webhook's patch has, in its order; with more variables the
 //! order is by variable, and the Pod the same. Values are literals of maps: a list of typed objects
 //! (`[Object.spec.containers.env{…}]`) as the value of a JSONPatch panics the API server of Kubernetes 1.36.
 //!
@@ -11,12 +11,12 @@
 //! is in the CEL of Kubernetes since 1.32.
 
 use clap::{ArgMatches, Command};
-use common::flags::Stop;
+use common::{egress::Config, flags::Stop};
 
-use super::{given, name_flag, not_opted_out, opted_out, rules, values::quoted};
+use super::{cel, given, name_flag, not_opted_out, opted_out, rules, values::quoted};
 use crate::{
-    cli,
-    env::{Injection, Variable},
+    cli, egress,
+    env::Injection,
     fqdn::Fqdn,
     names::Subdomain,
     review::pod::{INJECT_LABEL, MIRROR_ANNOTATION},
@@ -26,6 +26,7 @@ pub(super) fn command() -> Command {
     Command::new("policy").args([
         cli::apiserver_fqdn(),
         cli::apiserver_port(),
+        cli::egress_config(),
         cli::inject_ephemeral_containers(),
         name_flag("[optional] name is the name of the MutatingAdmissionPolicy and of its binding."),
     ])
@@ -34,15 +35,22 @@ pub(super) fn command() -> Command {
 /// The manifests that these flags ask for.
 ///
 /// # Errors
-/// When one has no value.
+/// When one has no value, or the proxy can't be told to everybody.
 pub(super) fn print(matches: &ArgMatches) -> Result<String, Stop> {
     let host: &Fqdn = given(matches, "apiserver-fqdn")?;
     let ephemeral: bool = *given(matches, "inject-ephemeral-containers")?;
     let Subdomain(name) = given(matches, "name")?;
-    let injection = Injection::new(host, matches.get_one("apiserver-port").copied(), ephemeral);
-    let entries = injection.variables.iter();
-    let mutations =
-        entries.map(|(variable, value)| mutation(*variable, value, injection.ephemeral_containers));
+    let mut injection = Injection::new(host, matches.get_one("apiserver-port").copied(), ephemeral);
+    if let Some(config) = egress_config(matches)? {
+        injection = injection.with_proxy(&config);
+    }
+    let variables = cel::variables(&injection).into_iter().map(|(name, expression)| {
+        format!("    - name: {name}\n      expression: >-\n        {expression}\n")
+    });
+    let mutations = injection.entries.iter().map(|entry| {
+        let expression = cel::mutation(entry, &injection);
+        format!("    - patchType: JSONPatch\n      jsonPatch:\n        expression: |-\n{expression}\n")
+    });
     Ok(format!(
         "# Has the API server put its name into every new Pod, and every debug container, by itself: instead of the
 # webhook, which need not run then. Kubernetes 1.36 or later. Printed by: apiserver-proxy-pod-webhook manifest policy
@@ -91,58 +99,29 @@ spec:
         label = quoted(INJECT_LABEL),
         opted_out = opted_out(),
         rules = rules(ephemeral),
-        variables = variables(ephemeral),
+        variables = variables.collect::<String>(),
         mutations = mutations.collect::<String>(),
     ))
 }
 
-/// The containers that may be changed, list by list.
-fn variables(ephemeral_containers: bool) -> String {
-    let variable =
-        |name, expression: &str| format!("    - name: {name}\n      expression: >-\n        {expression}\n");
-    // The environment of a running container can't be changed.
-    let created = |list| {
-        let expression =
-            format!("request.operation == \"CREATE\" && has(object.spec.{list}) ? object.spec.{list} : []");
-        variable(list, &expression)
+/// The configuration of `--egress-config`, if everybody may read it.
+///
+/// # Errors
+/// When it can't be used, or holds a password.
+fn egress_config(matches: &ArgMatches) -> Result<Option<Config>, Stop> {
+    let Some(path) = cli::egress_file(matches) else { return Ok(None) };
+    let wrong = |why: String| {
+        let path = path.display().to_string();
+        Stop::Mistake(format!("invalid argument {path:?} for \"--egress-config\" flag: {why}"))
     };
-    let mut text = created("initContainers") + &created("containers");
-    if ephemeral_containers {
-        text += &variable(
-            "ephemeralContainers",
-            "has(object.spec.ephemeralContainers) ? object.spec.ephemeralContainers : []",
-        );
-        text += &variable(
-            "oldNames",
-            "oldObject != null && has(oldObject.spec.ephemeralContainers)
-        ? oldObject.spec.ephemeralContainers.map(c, c.name) : []",
-        );
+    let config = egress::load(&path).map_err(wrong)?;
+    let urls = [&config.proxy.http, &config.proxy.https];
+    let with_password = urls.into_iter().flatten().find(|url| url.has_userinfo());
+    match (with_password, &config.pods.credentials_secret) {
+        (Some(url), None) => Err(wrong(format!(
+            "{url} has a name or password in it, and everybody in the cluster can read a policy; name a Secret in \
+             pods.credentialsSecret, or take the webhook"
+        ))),
+        _ => Ok(Some(config)),
     }
-    text
-}
-
-/// Adds one variable to all containers that lack it.
-fn mutation(variable: Variable, value: &str, ephemeral_containers: bool) -> String {
-    let (name, value) = (quoted(variable.name()), quoted(value));
-    let added = |list: &str, condition: &str| {
-        format!(
-            "          variables.{list}.transformList(i, c,
-            {condition}!(has(c.env) && c.env.exists(e, e.name == {name})),
-            has(c.env) && c.env.size() > 0
-              ? JSONPatch{{
-                  op: \"add\", path: \"/spec/{list}/\" + string(i) + \"/env/-\",
-                  value: {{\"name\": {name}, \"value\": {value}}}
-                }}
-              : JSONPatch{{
-                  op: \"add\", path: \"/spec/{list}/\" + string(i) + \"/env\",
-                  value: [{{\"name\": {name}, \"value\": {value}}}]
-                }}
-          )"
-        )
-    };
-    let mut lists = vec![added("initContainers", ""), added("containers", "")];
-    if ephemeral_containers {
-        lists.push(added("ephemeralContainers", "!(c.name in variables.oldNames) && "));
-    }
-    format!("    - patchType: JSONPatch\n      jsonPatch:\n        expression: |-\n{}\n", lists.join(" +\n"))
 }

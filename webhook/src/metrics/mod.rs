@@ -36,8 +36,34 @@ pub struct Metrics {
     duration: Histogram,
     in_flight: Gauge,
     expiry: Gauge,
-    reloaded: Counter,
-    not_reloaded: Counter,
+    certificates: Reloads,
+    egress: Reloads,
+}
+
+/// New contents of files, by whether they came into use.
+#[derive(Debug)]
+struct Reloads {
+    succeeded: Counter,
+    failed: Counter,
+}
+
+impl Reloads {
+    fn register(registry: &mut Registry, name: &str, help: &str) -> Self {
+        let family = Family::<ReloadLabels, Counter>::default();
+        registry.register(name, help, family.clone());
+        Self {
+            succeeded: family.get_or_create_owned(&ReloadLabels { result: "success" }),
+            failed: family.get_or_create_owned(&ReloadLabels { result: "failure" }),
+        }
+    }
+
+    fn count(&self, success: bool) {
+        if success {
+            self.succeeded.inc()
+        } else {
+            self.failed.inc()
+        };
+    }
 }
 
 impl Metrics {
@@ -53,22 +79,31 @@ impl Metrics {
                 labels.can_occur().then(|| requests.get_or_create_owned(&labels))
             })
         });
-        let reloads = Family::<ReloadLabels, Counter>::default();
+        registry.register(
+            "requests",
+            "Requests, by what the API server is about to do and what came of them",
+            requests.clone(),
+        );
+        let certificates = Reloads::register(
+            &mut registry,
+            "certificate_reload",
+            "New certificates, by whether they came into use",
+        );
+        let egress = Reloads::register(
+            &mut registry,
+            "egress_config_reload",
+            "New contents of --egress-config, by whether they came into use",
+        );
         let metrics = Self {
             registry: Registry::default(),
             counters,
             duration: Histogram::default(),
             in_flight: Gauge::default(),
             expiry: Gauge::default(),
-            reloaded: reloads.get_or_create_owned(&ReloadLabels { result: "success" }),
-            not_reloaded: reloads.get_or_create_owned(&ReloadLabels { result: "failure" }),
+            certificates,
+            egress,
             requests,
         };
-        registry.register(
-            "requests",
-            "Requests, by what the API server is about to do and what came of them",
-            metrics.requests.clone(),
-        );
         registry.register_with_unit(
             "request_duration",
             "From a request's headers to its answer, the arrival of its body included",
@@ -82,7 +117,6 @@ impl Metrics {
             Unit::Seconds,
             metrics.expiry.clone(),
         );
-        registry.register("certificate_reload", "New certificates, by whether they came into use", reloads);
         Self { registry, ..metrics }
     }
 
@@ -94,11 +128,12 @@ impl Metrics {
 
     /// New certificate files, in use from now on or not.
     pub fn certificate_reloaded(&self, success: bool) {
-        if success {
-            self.reloaded.inc()
-        } else {
-            self.not_reloaded.inc()
-        };
+        self.certificates.count(success);
+    }
+
+    /// New contents of `--egress-config`, in use from now on or not.
+    pub fn egress_reloaded(&self, success: bool) {
+        self.egress.count(success);
     }
 
     fn finish(&self, labels: Labels, took: Duration) {
@@ -173,6 +208,8 @@ mod tests {
             "certificate_expiry_seconds 3600",
             "certificate_reload_total{result=\"success\"} 0",
             "certificate_reload_total{result=\"failure\"} 0",
+            "egress_config_reload_total{result=\"success\"} 0",
+            "egress_config_reload_total{result=\"failure\"} 0",
         ] {
             assert!(has(&text, line), "no {line} in:\n{text}");
         }

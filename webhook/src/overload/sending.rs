@@ -43,7 +43,12 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::{answer, env::Injection, inject, review::Review};
+    use crate::{
+        answer,
+        env::Injection,
+        inject,
+        review::{Review, subject::Subject},
+    };
 
     /// The answer to a Pod with that many containers, and the slots.
     fn sent(containers: usize) -> (Body, Arc<Semaphore>) {
@@ -53,7 +58,7 @@ mod tests {
         );
         let injection = Injection::new(&"foo.bar.".parse().unwrap(), None, true);
         let review = Review::parse(body.as_bytes()).unwrap();
-        let decision = inject::decide(&review.request, &injection);
+        let decision = inject::decide(&review.request, &injection, Subject::default);
         let (begun, rest) = answer::begin(&review, decision, &injection).unwrap();
         let slots = Arc::new(Semaphore::new(1));
         let slot = Arc::clone(&slots).try_acquire_owned().unwrap();

@@ -4,6 +4,7 @@
 //! `k8s.io/api/admission/v1`.
 
 pub mod pod;
+pub mod subject;
 
 use std::borrow::Cow;
 
@@ -93,6 +94,9 @@ pub struct Request<'a> {
     /// Such as `ephemeralcontainers`; empty for the object itself.
     #[serde(borrow, default)]
     pub sub_resource: Option<Cow<'a, str>>,
+    /// That of the object.
+    #[serde(borrow, default)]
+    pub namespace: Option<Cow<'a, str>>,
     /// CREATE, UPDATE, DELETE or CONNECT.
     #[serde(borrow, default)]
     pub operation: Option<Cow<'a, str>>,

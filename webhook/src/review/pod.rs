@@ -3,6 +3,8 @@
 //! Everything else in it is skipped where it stands. What has not the shape that Kubernetes gives it is told with
 //! its path, and is no error: the API server refuses such a Pod itself.
 
+use std::fmt;
+
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess};
 
 use crate::{
@@ -47,12 +49,33 @@ pub struct Container {
 }
 
 /// What matters of an environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Env {
     /// Entries in the list.
     pub len: u32,
     /// Those of ours that are among them.
     pub present: Variables,
+    /// The proxy's variables that have a value of their own, and not one from elsewhere: of each its last entry, which
+    /// is the one that counts for kubelet.
+    pub plain: Vec<Plain>,
+}
+
+/// A variable of the proxy's with a value that is written in the Pod.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Plain {
+    /// Which.
+    pub variable: Variable,
+    /// Its place in the list.
+    pub at: u32,
+    /// Empty where it has none.
+    pub value: String,
+}
+
+/// A value may hold a password.
+impl fmt::Debug for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {}", self.variable, self.at)
+    }
 }
 
 impl<'de> Node<'de> for Pod {
@@ -195,9 +218,13 @@ impl<'de> Node<'de> for Env {
         while let Some(Lenient(entry)) = list.next_element::<Lenient<EnvEntry>>()? {
             let Ok(so_far) = &mut env else { continue };
             match entry {
-                Ok(Some(EnvEntry(variable))) => {
+                Ok(Some(EnvEntry { variable, plain })) => {
+                    if let Some(variable) = variable {
+                        so_far.present.insert(variable);
+                        so_far.plain.retain(|before| before.variable != variable);
+                        so_far.plain.extend(plain.map(|value| Plain { variable, at: so_far.len, value }));
+                    }
                     so_far.len += 1;
-                    variable.into_iter().for_each(|ours| so_far.present.insert(ours));
                 }
                 Ok(None) => env = Err(Malformed(format!("[{}] is null, not an object", so_far.len))),
                 Err(malformed) => env = Err(malformed.under(format_args!("[{}]", so_far.len))),
@@ -207,19 +234,45 @@ impl<'de> Node<'de> for Env {
     }
 }
 
-/// An entry of `env`: which of our variables it sets, if any.
-struct EnvEntry(Option<Variable>);
+/// An entry of `env`: which of our variables it sets, if any, and to what, if that is the proxy's and written here.
+struct EnvEntry {
+    variable: Option<Variable>,
+    plain: Option<String>,
+}
 
 impl<'de> Node<'de> for EnvEntry {
     const EXPECTED: &'static str = "an object";
 
     fn object<A: MapAccess<'de>>(mut object: A) -> Result<Lenient<Self>, A::Error> {
-        let mut name = None;
+        let (mut name, mut value, mut elsewhere) = (None, None, false);
         while let Some(Key(key)) = object.next_key()? {
-            if key == "name" { once::<_, EnvName>(&mut object, &mut name, &key)? } else { skip(&mut object)? }
+            match &*key {
+                "name" => once::<_, EnvName>(&mut object, &mut name, &key)?,
+                // API servers send the name first, so other variables' values are skipped.
+                "value" if may_be_of_proxy(name.as_ref()) => {
+                    once::<_, Text>(&mut object, &mut value, &key)?;
+                }
+                "valueFrom" => elsewhere |= object.next_value::<Option<IgnoredAny>>()?.is_some(),
+                _ => skip(&mut object)?,
+            }
         }
-        let variable = field(name, "name").map(|name| name.and_then(|EnvName(variable)| variable));
-        Ok(Lenient(variable.map(|variable| Some(Self(variable)))))
+        let read = || {
+            let variable = field(name, "name")?.and_then(|EnvName(variable)| variable);
+            // Not written, or not a string, which no API server lets through.
+            let value = value.unwrap_or_default().0.unwrap_or_default();
+            let plain = (!elsewhere && variable.is_some_and(Variable::is_of_proxy))
+                .then(|| value.map(|Text(value)| value).unwrap_or_default());
+            Ok(Some(Self { variable, plain }))
+        };
+        Ok(Lenient(read()))
+    }
+}
+
+fn may_be_of_proxy(name: Option<&Lenient<EnvName>>) -> bool {
+    match name {
+        None => true,
+        Some(Lenient(Ok(Some(EnvName(Some(variable)))))) => variable.is_of_proxy(),
+        Some(_) => false,
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     cert_secret::Keeper,
     certificates::{Certificates, Watched},
     cli::{CertificateSource, Config},
+    egress::{self, Egress},
     handler, health,
     health::Health,
     metrics::Metrics,
@@ -54,15 +55,27 @@ pub struct Server {
     metrics: Arc<Metrics>,
     flagz: Flagz,
     settings: handler::Settings,
+    /// The file that says what of the settings changes.
+    egress: Option<egress::File>,
     shutdown_delay: GoDuration,
 }
 
 impl Server {
-    /// Reads the certificates, then binds.
+    /// Reads certificates and configuration, then binds.
     ///
     /// # Errors
-    /// When a certificate can't be used, or an address can't be bound.
+    /// When a certificate or the configuration can't be used, or an address can't be bound.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let (egress, egress_file) = match config.egress_config {
+            None => (Egress::none(config.injection), None),
+            Some(path) => {
+                let loaded = egress::File::load(path, config.injection, config.apiserver_fqdn).await;
+                let (egress, file) =
+                    loaded.map_err(|why| anyhow::anyhow!("--egress-config cannot be used: {why}"))?;
+                (egress, Some(file))
+            }
+        };
+        let egress = Arc::new(egress);
         let (certificates, renewal) = match config.certificates {
             CertificateSource::Files(files) => {
                 let (certificates, watched) = Watched::load(files).await?;
@@ -89,9 +102,10 @@ impl Server {
             Some(address) => Some(listen::bind(address, "--health-bind-address").await?),
         };
         let metrics = Arc::new(Metrics::new());
-        let health = Arc::new(Health::new(Arc::clone(&certificates), Arc::clone(&metrics)));
+        let health =
+            Arc::new(Health::new(Arc::clone(&certificates), Arc::clone(&egress), Arc::clone(&metrics)));
         let gate = Arc::new(Gate::new(config.limits));
-        let settings = handler::Settings { injection: config.injection, gate, metrics: Arc::clone(&metrics) };
+        let settings = handler::Settings { egress, gate, metrics: Arc::clone(&metrics) };
         let shutdown_delay = config.shutdown_delay;
         Ok(Self {
             webhook,
@@ -102,6 +116,7 @@ impl Server {
             metrics,
             flagz: config.flagz,
             settings,
+            egress: egress_file,
             shutdown_delay,
         })
     }
@@ -138,6 +153,7 @@ impl Server {
     pub async fn run(self, mut signals: Signals) -> anyhow::Result<()> {
         let (address, health) = (self.address()?, self.health_address().transpose()?);
         let (stage, health_stage) = (Arc::new(Stage::new()), Arc::new(Stage::new()));
+        let egress = Arc::clone(&self.settings.egress);
         let webhook = Service {
             certificates: Some(Arc::clone(&self.certificates)),
             router: handler::router(self.settings),
@@ -148,6 +164,12 @@ impl Server {
             let router = health::router(Arc::clone(&self.health), &self.flagz);
             let service = Service { certificates: None, router, stage: health_stage };
             tasks.push(spawn("the health listener", listen::accept(listener, service)));
+        }
+        if let Some(file) = self.egress {
+            let metrics = Arc::clone(&self.metrics);
+            tasks.push(spawn("the egress configuration's watch", async move {
+                file.watch(&egress, &metrics).await;
+            }));
         }
         let (certificates, metrics) = (Arc::clone(&self.certificates), Arc::clone(&self.metrics));
         match self.renewal {

@@ -2,7 +2,10 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
-use webhook::{env::Injection, handler};
+use webhook::{
+    env::{Entry, Injection, Variable},
+    handler,
+};
 
 /// The answer to a body, which must be one.
 pub fn answer(injection: &Injection, body: &[u8]) -> Value {
@@ -19,7 +22,8 @@ pub fn decoded_patch(answer: &Value) -> Option<Value> {
 const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// Applies the patch that a review gets; then every entry that was there is still there, nothing but entries of
-/// `env` has come, and the patched Pod gets no patch.
+/// `env` has come, and the patched Pod gets no patch. With `overwrite`, plain values of the proxy's variables may have
+/// become what is wanted.
 pub fn assert_only_env_is_added(injection: &Injection, review: &Value) {
     let body = serde_json::to_vec(review).unwrap();
     let Some(patch) = decoded_patch(&answer(injection, &body)) else { return };
@@ -43,9 +47,17 @@ pub fn assert_only_env_is_added(injection: &Injection, review: &Value) {
             let Some(env) = container.get_mut("env").and_then(Value::as_array_mut) else { continue };
             for entry in env.split_off(kept) {
                 let name = entry["name"].as_str().unwrap();
-                assert!(injection.variables.iter().any(|(variable, _)| variable.name() == name), "{name}");
+                assert_eq!(wanted(injection, name), Some(entry.clone()), "{name}");
                 let was_there = had.as_array().into_iter().flatten().any(|entry| entry["name"] == *name);
                 assert!(!was_there, "{name} was there before");
+            }
+            for (entry, had) in env.iter_mut().zip(had.as_array().into_iter().flatten()) {
+                if entry != had {
+                    let variable = Variable::from_name(had["name"].as_str().unwrap()).unwrap();
+                    assert!(injection.overwrite().contains(variable) && had["valueFrom"].is_null(), "{had}");
+                    assert_eq!(wanted(injection, variable.name()).as_ref(), Some(&*entry));
+                    *entry = had.clone();
+                }
             }
             // Without what was added: no env, null, or the same list.
             match before["spec"][list][index].get("env") {
@@ -56,4 +68,8 @@ pub fn assert_only_env_is_added(injection: &Injection, review: &Value) {
         }
     }
     assert_eq!(after, *before, "everything else is as it was");
+}
+
+fn wanted(injection: &Injection, name: &str) -> Option<Value> {
+    Variable::from_name(name).and_then(|variable| injection.entry(variable)).map(Entry::to_value)
 }

@@ -129,7 +129,7 @@ fn curl(command: &mut Command) -> Curled {
 }
 
 /// Puts a set of files into place as kubelet does: a new folder, then the symlink `..data` swapped by a rename.
-/// The folder's `tls.crt` and so on are links through `..data`.
+/// The folder's files are links through `..data`.
 pub fn project(folder: &Path, generation: u32, write: impl FnOnce(&Path)) {
     let fresh = folder.join(format!("..2026_{generation}"));
     std::fs::create_dir(&fresh).unwrap();
@@ -138,10 +138,11 @@ pub fn project(folder: &Path, generation: u32, write: impl FnOnce(&Path)) {
     std::os::unix::fs::symlink(fresh.file_name().unwrap(), &swap).unwrap();
     let old = std::fs::read_link(&data).ok();
     std::fs::rename(&swap, &data).unwrap();
-    for name in ["tls.crt", "tls.key", "ca.crt"] {
-        let link = folder.join(name);
+    for file in std::fs::read_dir(&fresh).unwrap() {
+        let name = file.unwrap().file_name();
+        let link = folder.join(&name);
         if link.symlink_metadata().is_err() {
-            std::os::unix::fs::symlink(Path::new("..data").join(name), link).unwrap();
+            std::os::unix::fs::symlink(Path::new("..data").join(&name), link).unwrap();
         }
     }
     if let Some(old) = old {

@@ -1,51 +1,66 @@
 //! Which Pod a review is about. Pure.
 //!
-//! Whatever is not there, or not of the expected shape, is left out.
+//! A review is decided on without any of this, so it is read only when somebody asks. Whatever is not there, or not of
+//! the expected shape, is left out.
 
 use serde::de::{IgnoredAny, MapAccess};
 
-use super::{LONGEST_LABEL, LONGEST_NAME, printable};
 use crate::json::{Key, Lenient, List, Node, Text};
 
-/// What identifies a Pod, as it is told. Without a name there is what the API server will make one from.
+/// What identifies a Pod, as it came; of any length, with anything in it.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Subject {
-    pub(super) namespace: Option<String>,
-    pub(super) name: Option<String>,
-    pub(super) generate_name: Option<String>,
-    /// `KIND/NAME` of its controller, else of its first owner.
-    pub(super) owner: Option<String>,
+pub struct Subject {
+    /// Of the request, else of the Pod.
+    pub namespace: Option<String>,
+    /// Never empty.
+    pub name: Option<String>,
+    /// Where there is no name: what the API server will make one from.
+    pub generate_name: Option<String>,
+    /// Kind and name of its controller, else of its first owner.
+    pub owner: Option<(String, String)>,
+    annotations: Vec<(String, String)>,
 }
 
 impl Subject {
     /// Reads the body of a review.
-    pub(super) fn of(body: &[u8]) -> Self {
+    #[must_use]
+    pub fn of(body: &[u8]) -> Self {
         let review = serde_json::from_slice::<Lenient<Review>>(body).unwrap_or_default();
         let Review { request } = value(review).unwrap_or_default();
         let Request { namespace, object } = request.unwrap_or_default();
         let Object { metadata } = object.unwrap_or_default();
         let metadata = metadata.unwrap_or_default();
-        let told = |name: Option<Text>| {
-            let name = name.map(|Text(name)| name).filter(|name| !name.is_empty())?;
-            Some(printable(&name, LONGEST_NAME))
-        };
-        let name = told(metadata.name);
+        let name = text(metadata.name);
         Self {
-            namespace: told(namespace).or_else(|| told(metadata.namespace)),
-            generate_name: told(metadata.generate_name).filter(|_| name.is_none()),
+            namespace: text(namespace).or_else(|| text(metadata.namespace)),
+            generate_name: text(metadata.generate_name).filter(|_| name.is_none()),
             name,
-            owner: metadata.owners.and_then(|List(owners)| owner(&owners)),
+            owner: metadata.owners.and_then(|List(owners)| owner(owners)),
+            annotations: metadata.annotations.map(|Annotations(annotations)| annotations).unwrap_or_default(),
         }
+    }
+
+    /// Its name, or as much of it as is known before it is created; empty where nothing is.
+    #[must_use]
+    pub fn name_or_prefix(&self) -> &str {
+        self.name.as_deref().or(self.generate_name.as_deref()).unwrap_or_default()
+    }
+
+    /// The value of an annotation.
+    #[must_use]
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.iter().find(|(there, _)| there == key).map(|(_, value)| value.as_str())
     }
 }
 
-fn owner(owners: &[Owner]) -> Option<String> {
-    let controller = owners.iter().find(|owner| matches!(owner.controller, Some(Flag(true))));
-    let owner = controller.or(owners.first())?;
-    let told = |text: &Option<Text>, longest| {
-        printable(text.as_ref().map(|Text(text)| text.as_str()).unwrap_or_default(), longest)
-    };
-    Some(format!("{}/{}", told(&owner.kind, LONGEST_LABEL), told(&owner.name, LONGEST_NAME)))
+fn text(text: Option<Text>) -> Option<String> {
+    text.map(|Text(text)| text).filter(|text| !text.is_empty())
+}
+
+fn owner(owners: Vec<Owner>) -> Option<(String, String)> {
+    let controller = owners.iter().position(|owner| matches!(owner.controller, Some(Flag(true))));
+    let owner = owners.into_iter().nth(controller.unwrap_or(0))?;
+    Some((text(owner.kind).unwrap_or_default(), text(owner.name).unwrap_or_default()))
 }
 
 fn value<T>(Lenient(value): Lenient<T>) -> Option<T> {
@@ -59,6 +74,20 @@ impl Node<'_> for Flag {
 
     fn boolean(flag: bool) -> Option<Self> {
         Some(Self(flag))
+    }
+}
+
+struct Annotations(Vec<(String, String)>);
+
+impl<'de> Node<'de> for Annotations {
+    const EXPECTED: &'static str = "an object";
+
+    fn object<A: MapAccess<'de>>(mut object: A) -> Result<Lenient<Self>, A::Error> {
+        let mut annotations = Vec::new();
+        while let Some((Key(key), text)) = object.next_entry::<Key<'de>, Lenient<Text>>()? {
+            annotations.extend(value(text).map(|Text(text)| (key.into_owned(), text)));
+        }
+        Ok(Lenient(Ok(Some(Self(annotations)))))
     }
 }
 
@@ -93,6 +122,7 @@ node!(Metadata {
     "name" => name: Text,
     "generateName" => generate_name: Text,
     "ownerReferences" => owners: List<Owner>,
+    "annotations" => annotations: Annotations,
 });
 node!(Owner { "kind" => kind: Text, "name" => name: Text, "controller" => controller: Flag, });
 
@@ -101,12 +131,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(namespace: &str, metadata: &str) -> [Option<String>; 4] {
+    fn of(namespace: &str, metadata: &str) -> Subject {
         let body = format!(
             r#"{{"request":{{"uid":"u",{namespace}"object":{{"spec":{{}},"metadata":{metadata}}},"oldObject":{{"metadata":{{"name":"old"}}}}}}}}"#
         );
-        let Subject { namespace, name, generate_name, owner } = Subject::of(body.as_bytes());
-        [namespace, name, generate_name, owner]
+        Subject::of(body.as_bytes())
+    }
+
+    fn told(namespace: &str, metadata: &str) -> [String; 4] {
+        let Subject { namespace, name, generate_name, owner, .. } = of(namespace, metadata);
+        let owner = owner.map(|(kind, name)| format!("{kind}/{name}"));
+        [namespace, name, generate_name, owner].map(Option::unwrap_or_default)
     }
 
     #[test]
@@ -116,7 +151,7 @@ mod tests {
             |owners: &[String]| format!(r#"{{"name":"p","ownerReferences":[{}]}}"#, owners.join(","));
         let (first, second) = (owner("Node", ""), owner("Job", r#","controller":true"#));
         let third = owner("Set", r#","controller":false"#);
-        for (namespace, metadata, told) in [
+        for (namespace, metadata, expected) in [
             (r#""namespace":"shop","#, r#"{"name":"p","namespace":"other"}"#, ["shop", "p", "", ""]),
             ("", r#"{"name":"p","namespace":"other"}"#, ["other", "p", "", ""]),
             ("", r#"{"name":"p","generateName":"p-"}"#, ["", "p", "", ""]),
@@ -128,9 +163,18 @@ mod tests {
             ("", &owners(&["{}".to_owned()]), ["", "p", "", "/"]),
             ("", "null", [""; 4]),
         ] {
-            let told = told.map(|text| Some(text.to_owned()).filter(|text| !text.is_empty()));
-            assert_eq!(of(namespace, metadata), told, "{namespace} {metadata}");
+            assert_eq!(told(namespace, metadata), expected, "{namespace} {metadata}");
         }
+    }
+
+    #[test]
+    fn annotations_are_found_by_their_key() {
+        let subject = of("", r#"{"annotations":{"a/b":"c","n":7,"\u0061":"\u0062"},"generateName":"p-"}"#);
+        assert_eq!(
+            ["a/b", "n", "a", "c"].map(|key| subject.annotation(key)),
+            [Some("c"), None, Some("b"), None]
+        );
+        assert_eq!(subject.name_or_prefix(), "p-");
     }
 
     #[test]
@@ -138,11 +182,11 @@ mod tests {
         for metadata in [
             "7",
             "[]",
-            r#"{"name":{"a":[true]},"generateName":false,"namespace":[1.5],"ownerReferences":"x"}"#,
+            r#"{"name":{"a":[true]},"generateName":false,"namespace":[1.5],"ownerReferences":"x","annotations":[7]}"#,
             r#"{"ownerReferences":[null]}"#,
             r#"{"ownerReferences":[{"kind":"Job"},7]}"#,
         ] {
-            assert_eq!(of(r#""namespace":[],"#, metadata), [const { None }; 4], "{metadata}");
+            assert_eq!(of(r#""namespace":[],"#, metadata), Subject::default(), "{metadata}");
         }
         for body in ["", "null", "[]", "{", r#"{"request":7}"#, r#"{"request":{"object":""}}"#] {
             assert_eq!(Subject::of(body.as_bytes()), Subject::default(), "{body}");
@@ -153,29 +197,8 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
         #[test]
-        fn any_name_is_one_short_line(name in ".{0,400}") {
-            let name = serde_json::Value::from(name);
-            let metadata = format!(r#"{{"name":{name},"ownerReferences":[{{"kind":{name},"name":{name}}}]}}"#);
-            for told in of(&format!(r#""namespace":{name},"#), &metadata).into_iter().flatten() {
-                prop_assert!(told.len() < 400 && told.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
-            }
-        }
-
-        #[test]
         fn any_bytes_are_a_subject_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(Subject::of(&bytes), Subject::default());
         }
-    }
-
-    #[test]
-    fn names_are_bounded() {
-        let long = "x".repeat(100_000);
-        let metadata = format!(
-            r#"{{"name":"{long}","ownerReferences":[{{"kind":"{long}","name":"\n{long}","controller":7}}]}}"#
-        );
-        let [namespace, name, _, owner] = of(&format!(r#""namespace":"{long}","#), &metadata);
-        assert!([namespace.unwrap().len(), name.unwrap().len()] == [256, 256]);
-        let owner = owner.unwrap();
-        assert!(owner.len() == 66 + 1 + 256 && owner.contains(r"/\nx"), "{owner}");
     }
 }

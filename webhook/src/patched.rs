@@ -7,14 +7,11 @@
 //! Who it is about and which containers, never what is in their environment. All of it comes from whoever makes the
 //! Pod: anything but printable ASCII is escaped, and everything is cut to the length that Kubernetes allows.
 
-mod subject;
-
 use tracing::Level;
 
-use self::subject::Subject;
 use crate::{
-    inject::Addition,
-    review::{Review, pod::PodSpec},
+    inject::Change,
+    review::{Review, pod::PodSpec, subject::Subject},
 };
 
 /// The longest name of an object.
@@ -27,28 +24,36 @@ const MOST_CONTAINERS: usize = 10;
 /// Writes the line. Where nobody reads it, this costs the question whether somebody does.
 ///
 /// `body` is what `review` was read from: names are no concern of a review's, so they are looked for only now.
-pub fn tell(review: &Review<'_>, additions: &[Addition], body: &[u8]) {
+pub fn tell(review: &Review<'_>, changes: &[Change], body: &[u8]) {
     if !tracing::enabled!(Level::DEBUG) {
         return;
     }
     let subject = Subject::of(body);
+    let name = |name: &Option<String>| name.as_deref().map(|name| printable(name, LONGEST_NAME));
     let spec =
         review.request.object.0.as_ref().ok().and_then(Option::as_ref).and_then(|pod| pod.spec.as_ref());
     tracing::debug!(
-        namespace = subject.namespace,
-        name = subject.name,
-        generate_name = subject.generate_name,
-        owner = subject.owner,
-        containers = spec.map(|spec| containers(spec, additions)),
+        namespace = name(&subject.namespace),
+        name = name(&subject.name),
+        generate_name = name(&subject.generate_name),
+        owner = subject.owner.as_ref().map(owner),
+        containers = spec.map(|spec| containers(spec, changes)),
         "pod patched"
     );
 }
 
-/// The names of the containers that are added to, in that order: `init,app`; of more than [`MOST_CONTAINERS`] the
+fn owner((kind, name): &(String, String)) -> String {
+    format!("{}/{}", printable(kind, LONGEST_LABEL), printable(name, LONGEST_NAME))
+}
+
+/// The names of the containers that are changed, in that order: `init,app`; of more than [`MOST_CONTAINERS`] the
 /// first, and how many are left out: `a,b,…,+7`.
-fn containers(spec: &PodSpec, additions: &[Addition]) -> String {
-    let left_out = additions.len().saturating_sub(MOST_CONTAINERS);
-    let names = additions.iter().take(MOST_CONTAINERS).map(|Addition { list, index, .. }| {
+fn containers(spec: &PodSpec, changes: &[Change]) -> String {
+    let mut changed: Vec<_> = changes.iter().map(|change| (change.list, change.index)).collect();
+    // Changes of one container follow each other.
+    changed.dedup();
+    let left_out = changed.len().saturating_sub(MOST_CONTAINERS);
+    let names = changed.iter().take(MOST_CONTAINERS).map(|(list, index)| {
         let container = list.of(spec).get(usize::from(*index));
         let name = container.map(|container| container.name.as_str()).unwrap_or_default();
         // No Pod is created with such a container.
@@ -103,12 +108,32 @@ mod tests {
             );
             let review = Review::parse(body.as_bytes()).unwrap();
             let injection = Injection::new(&"foo.bar.".parse().unwrap(), Some(443), true);
-            let inject::Decision::Patch(additions) = inject::decide(&review.request, &injection) else {
+            let decision = inject::decide(&review.request, &injection, || Subject::of(body.as_bytes()));
+            let inject::Decision::Patch(changes) = decision else {
                 panic!("no patch for {spec}")
             };
             let pod = review.request.object.0.unwrap().unwrap();
-            assert_eq!(containers(&pod.spec.unwrap(), &additions), named, "{spec}");
+            assert_eq!(containers(&pod.spec.unwrap(), &changes), named, "{spec}");
         }
+    }
+
+    #[test]
+    fn a_container_with_several_changes_is_named_once() {
+        let config = r#"{proxy: {http: "http://proxy"}, pods: {overwrite: true}}"#;
+        let injection = Injection::new(&"foo.bar.".parse().unwrap(), None, true)
+            .with_proxy(&common::egress::Config::parse(config).unwrap());
+        let env = r#"[{"name":"HTTP_PROXY","value":"x"},{"name":"no_proxy","value":"y"}]"#;
+        let body = format!(
+            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","kind":{{"group":"","version":"v1","kind":"Pod"}},"operation":"CREATE","object":{{"spec":{{"containers":[{{"name":"a","env":{env}}},{{"name":"b"}}]}}}}}}}}"#
+        );
+        let review = Review::parse(body.as_bytes()).unwrap();
+        let inject::Decision::Patch(changes) = inject::decide(&review.request, &injection, Subject::default)
+        else {
+            panic!("no patch")
+        };
+        assert_eq!(changes.len(), 4);
+        let pod = review.request.object.0.unwrap().unwrap();
+        assert_eq!(containers(&pod.spec.unwrap(), &changes), "a,b");
     }
 
     #[test]
@@ -118,5 +143,7 @@ mod tests {
         assert_eq!(printable(&"x".repeat(253), 253), "x".repeat(253));
         assert!(printable(&"x".repeat(10_000_000), 253).len() == 256);
         assert!(printable(&"\u{10ffff}".repeat(10_000_000), 253).len() < 270);
+        let owner = owner(&("x".repeat(1000), format!("\n{}", "x".repeat(1000))));
+        assert!(owner.len() == 66 + 1 + 256 && owner.contains(r"/\nx"), "{owner}");
     }
 }
