@@ -182,7 +182,9 @@ fn proxy(section: &mut Section) -> Result<Proxy, ConfigError> {
                 let hint = if member == "*" { "; to use no proxy at all, leave it out" } else { "" };
                 let expected =
                     format!("an address, a CIDR or a name, such as example.com or 10.0.0.0/8{hint}");
-                return Err(text.part(member).is_not(&expected));
+                // A URL with a comma in its password is cut in two, and only the last part has the @.
+                let whole = text.as_str().contains('@');
+                return Err(if whole { text.is_not(&expected) } else { text.part(member).is_not(&expected) });
             }
             no_proxy.push(member.to_owned());
         }

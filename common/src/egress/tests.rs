@@ -156,6 +156,8 @@ fn errors_say_where_and_what() {
         let file = format!("proxy: {{http: 'http://proxy'}}\n{rest}");
         assert_eq!(Config::parse(&file).unwrap_err().to_string(), expected, "{file}");
     }
+    let cut = Config::parse("proxy: {http: http://p, noProxy: 'a,http://me:hun,ter2@proxy'}").unwrap_err();
+    assert!(!cut.to_string().contains("hun") && cut.to_string().contains("***@proxy"), "{cut}");
     let member = Config::parse("proxy:\n  http: http://p\n  noProxy: a,*").unwrap_err();
     assert_eq!((member.line, &*member.key), (3, "proxy.noProxy"));
     assert!(member.problem.ends_with("to use no proxy at all, leave it out"), "{member}");
