@@ -136,6 +136,7 @@ pub struct Entry {
 
 impl Entry {
     fn with_value(variable: Variable, value: &str) -> Self {
+        let value = to_the_letter(value);
         let json = json!({"name": variable.name(), "value": value}).to_string();
         Self { variable, value: Some(Secret::new(value)), json: Secret::new(json) }
     }
@@ -159,11 +160,17 @@ impl Entry {
         serde_json::from_str(self.json()).unwrap_or_default()
     }
 
-    /// Its value, where a container does not take it from a Secret.
+    /// Its value as it stands in a Pod, where a container does not take it from a Secret.
     #[must_use]
     pub fn plain(&self) -> Option<&Secret> {
         self.value.as_ref()
     }
+}
+
+/// A value of `env` of which kubelet makes just this. It takes `$(NAME)` for a reference and `$$` for a dollar, and a
+/// password may have both in it. What comes from a Secret is not looked at.
+fn to_the_letter(value: &str) -> String {
+    value.replace('$', "$$")
 }
 
 /// What every container is to have. Can be printed: values are hidden.
@@ -276,6 +283,29 @@ mod tests {
         let list = "cluster.local,corp,svc,127.0.0.1,localhost";
         assert_eq!(injection.entries[3].to_value(), json!({"name": "NO_PROXY", "value": list}));
         assert!(!format!("{injection:?}").contains("hunter2"), "{injection:?}");
+    }
+
+    /// What kubelet makes of a value where no variable has a value: of two dollars one, and all else stays.
+    fn as_kubelet(value: &str) -> String {
+        let (mut made, mut chars) = (String::new(), value.chars().peekable());
+        while let Some(c) = chars.next() {
+            assert!(c != '$' || chars.next_if_eq(&'$').is_some(), "a reference in {value}");
+            made.push(c);
+        }
+        made
+    }
+
+    #[test]
+    fn kubelet_gives_containers_what_the_file_says() {
+        for url in ["http://me:$$a$(HOME)$@proxy", "http://me:$$$@proxy", "http://proxy"] {
+            let config = egress::Config::parse(&format!("proxy: {{http: '{url}'}}")).unwrap();
+            let injection = Injection::new(&"foo.bar.".parse().unwrap(), None, true).with_proxy(&config);
+            let entry = injection.entry(Variable::HttpProxy).unwrap();
+            let in_pod = entry.to_value()["value"].as_str().unwrap().to_owned();
+            assert_eq!(as_kubelet(&in_pod), url);
+            // Or `overwrite` would replace it again and again.
+            assert_eq!(entry.plain().unwrap().reveal(), in_pod);
+        }
     }
 
     #[test]
