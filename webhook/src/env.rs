@@ -5,7 +5,10 @@ use std::{ops::BitAnd, sync::Arc};
 use common::egress::{self, Exclude, Secret};
 use serde_json::{Value, json};
 
-use crate::{fqdn::Fqdn, review::subject::Subject};
+use crate::{
+    fqdn::Fqdn,
+    review::subject::{self, Subject},
+};
 
 /// A variable that this webhook can add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,15 +220,16 @@ impl Injection {
         Self { entries, all, overwrite, exclude, ephemeral_containers: self.ephemeral_containers }
     }
 
-    /// What the containers of a Pod are to have. `subject` tells more of the Pod, if that matters.
+    /// What the containers of a Pod are to have. `body` is that of the review, which tells more of the Pod, if that
+    /// matters.
     #[must_use]
-    pub fn wanted(&self, namespace: Option<&str>, subject: impl FnOnce() -> Subject) -> Variables {
+    pub fn wanted(&self, namespace: Option<&str>, body: &[u8]) -> Variables {
         let excluded = |exclude: &Exclude| {
             exclude.covers_namespace(namespace.unwrap_or_default())
-                || exclude.looks_at_pods() && {
-                    let subject = subject();
-                    exclude.covers_pod(subject.name_or_prefix(), |key| subject.annotation(key))
-                }
+                || exclude.looks_at_pods()
+                    && exclude.covers_pod(Subject::of(body).name_or_prefix(), |key, value| {
+                        subject::has_annotation(body, key, value)
+                    })
         };
         if !self.exclude.as_ref().is_some_and(excluded) {
             return self.all;
@@ -334,13 +338,12 @@ mod tests {
             (None, r#"{"name":"x"}"#, false),
         ] {
             let body = format!(r#"{{"request":{{"object":{{"metadata":{metadata}}}}}}}"#);
-            let wanted = injection.wanted(namespace, || Subject::of(body.as_bytes()));
+            let wanted = injection.wanted(namespace, body.as_bytes());
             assert_eq!(wanted, if excluded { host } else { injection.all }, "{namespace:?} {metadata}");
         }
         // The default, which does not look at the Pod.
         let injection = self::injection("");
-        let unasked = || -> Subject { panic!("asked for the Pod") };
-        assert_eq!(injection.wanted(Some("kube-system"), unasked), host);
-        assert_eq!(injection.wanted(Some("kube-systems"), unasked), injection.all);
+        assert_eq!(injection.wanted(Some("kube-system"), b""), host);
+        assert_eq!(injection.wanted(Some("kube-systems"), b""), injection.all);
     }
 }

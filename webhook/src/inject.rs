@@ -8,7 +8,6 @@ use crate::{
     review::{
         Request,
         pod::{Container, Pod, PodSpec},
-        subject::Subject,
     },
 };
 
@@ -83,9 +82,9 @@ impl List {
 /// Values of the inject label that mean no: `disable`, and Go's spellings of false.
 pub const OPTED_OUT: [&str; 7] = ["disable", "f", "F", "FALSE", "false", "False", "0"];
 
-/// Decides on one request. `subject` reads more of it, where that matters.
+/// Decides on one request. `body` is what it was read from, for more of it where that matters.
 #[must_use]
-pub fn decide(request: &Request<'_>, injection: &Injection, subject: impl FnOnce() -> Subject) -> Decision {
+pub fn decide(request: &Request<'_>, injection: &Injection, body: &[u8]) -> Decision {
     let warn = |why: String| Decision::Warn(format!("nothing injected: {why}"));
     match &request.kind {
         Some(Object(kind)) if kind.is_pod() => {}
@@ -124,7 +123,7 @@ pub fn decide(request: &Request<'_>, injection: &Injection, subject: impl FnOnce
         Ok(_) => return warn("the request has no oldObject, or one without spec".to_owned()),
         Err(Malformed(why)) => return warn(format!("the Pod was malformed before: {why}")),
     };
-    let wanted = injection.wanted(request.namespace.as_deref(), subject);
+    let wanted = injection.wanted(request.namespace.as_deref(), body);
     match changes(spec, debugging, old, injection, wanted) {
         None => warn(format!("it would take more than {MAX_ENTRIES} changes")),
         Some(changes) if changes.is_empty() => Decision::Unchanged,

@@ -157,11 +157,11 @@ impl Exclude {
         !self.names.is_empty() || self.annotation.is_some()
     }
 
-    /// Whether this Pod gets nothing. `annotation` looks up one of the Pod's annotations.
+    /// Whether this Pod gets nothing. `has_annotation` tells whether it has one with that key and value.
     #[must_use]
-    pub fn covers_pod<'a>(&self, name: &str, annotation: impl FnOnce(&str) -> Option<&'a str>) -> bool {
+    pub fn covers_pod(&self, name: &str, has_annotation: impl FnOnce(&str, &str) -> bool) -> bool {
         self.names.iter().any(|pattern| pattern.matches(name))
-            || self.annotation.as_ref().is_some_and(|(key, value)| annotation(key) == Some(value))
+            || self.annotation.as_ref().is_some_and(|(key, value)| has_annotation(key, value))
     }
 }
 
