@@ -226,10 +226,11 @@ impl Injection {
     pub fn wanted(&self, namespace: Option<&str>, body: &[u8]) -> Variables {
         let excluded = |exclude: &Exclude| {
             exclude.covers_namespace(namespace.unwrap_or_default())
-                || exclude.looks_at_pods()
-                    && exclude.covers_pod(Subject::of(body).name_or_prefix(), |key, value| {
-                        subject::has_annotation(body, key, value)
-                    })
+                || (!exclude.names.is_empty() && exclude.covers_name(Subject::of(body).name_or_prefix()))
+                || exclude
+                    .annotation
+                    .as_ref()
+                    .is_some_and(|(key, value)| subject::has_annotation(body, key, value))
         };
         if !self.exclude.as_ref().is_some_and(excluded) {
             return self.all;

@@ -151,17 +151,10 @@ impl Exclude {
         self.namespaces.iter().any(|pattern| pattern.matches(namespace))
     }
 
-    /// Whether more than a Pod's namespace matters.
+    /// Whether a Pod of that name gets nothing.
     #[must_use]
-    pub fn looks_at_pods(&self) -> bool {
-        !self.names.is_empty() || self.annotation.is_some()
-    }
-
-    /// Whether this Pod gets nothing. `has_annotation` tells whether it has one with that key and value.
-    #[must_use]
-    pub fn covers_pod(&self, name: &str, has_annotation: impl FnOnce(&str, &str) -> bool) -> bool {
+    pub fn covers_name(&self, name: &str) -> bool {
         self.names.iter().any(|pattern| pattern.matches(name))
-            || self.annotation.as_ref().is_some_and(|(key, value)| has_annotation(key, value))
     }
 }
 

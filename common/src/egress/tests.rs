@@ -28,9 +28,10 @@ fn the_seed_comes_out_to_the_letter() {
     assert_eq!(names, ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]);
     let exclude = &config.pods.exclude;
     assert!(exclude.covers_namespace("kube-system") && !exclude.covers_namespace("x"));
-    let excluded = |name, value| exclude.covers_pod(name, |key, wanted| key == KYVERNO && value == wanted);
-    assert!(excluded("capi-x", "") && excluded("x", "exclude") && !excluded("x", "include"));
-    assert!(exclude.looks_at_pods() && !with_proxy("").pods.exclude.looks_at_pods());
+    assert!(exclude.covers_name("capi-x") && !exclude.covers_name("x"));
+    assert_eq!(exclude.annotation, Some((KYVERNO.to_owned(), "exclude".to_owned())));
+    let exclude = with_proxy("").pods.exclude;
+    assert!(exclude.names.is_empty() && exclude.annotation.is_none());
 }
 
 #[test]
