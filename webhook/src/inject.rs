@@ -165,6 +165,10 @@ fn changes(
             }
         }
     }
+    // With several a container it may have doubled, and it waits for whoever reads a long answer slowly.
+    if changes.capacity() > MAX_ENTRIES {
+        changes.shrink_to_fit();
+    }
     Some(changes)
 }
 
@@ -190,10 +194,31 @@ fn in_container<'a>(
 
 #[cfg(test)]
 mod tests {
+    use common::egress;
+
     use super::*;
+    use crate::review::Review;
 
     #[test]
     fn a_change_is_small() {
         assert_eq!(size_of::<Change>(), 12);
+    }
+
+    #[test]
+    fn the_most_changes_take_no_more_room_than_they_need() {
+        let config =
+            egress::Config::parse("{proxy: {http: 'http://proxy'}, pods: {overwrite: true}}").unwrap();
+        let injection = Injection::new(&"foo.bar.".parse().unwrap(), None, true).with_proxy(&config);
+        // Two changes, and one.
+        let containers = [r#"{"env":[{"name":"no_proxy","value":"x"}]}"#; 4000].join(",");
+        let body = format!(
+            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","kind":{{"group":"","version":"v1","kind":"Pod"}},"operation":"CREATE","object":{{"spec":{{"containers":[{containers}{}]}}}}}}}}"#,
+            ",{}".repeat(2000)
+        );
+        let review = Review::parse(body.as_bytes()).unwrap();
+        let Decision::Patch(changes) = decide(&review.request, &injection, body.as_bytes()) else {
+            panic!("no patch")
+        };
+        assert_eq!((changes.len(), changes.capacity()), (MAX_ENTRIES, MAX_ENTRIES));
     }
 }
