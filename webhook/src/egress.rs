@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use common::egress::{Config, Dialect, Target, no_proxy};
 
 use crate::{
@@ -41,8 +41,8 @@ impl Egress {
 
     /// What a request that comes now gets.
     #[must_use]
-    pub fn injection(&self) -> Arc<Injection> {
-        self.current.load_full()
+    pub fn injection(&self) -> Guard<Arc<Injection>> {
+        self.current.load()
     }
 
     /// For a person: what is in use, and what is wrong with the file, if something is. Nothing without a file.

@@ -151,17 +151,10 @@ impl Exclude {
         self.namespaces.iter().any(|pattern| pattern.matches(namespace))
     }
 
-    /// Whether more than a Pod's namespace matters.
+    /// Whether a Pod of that name gets nothing.
     #[must_use]
-    pub fn looks_at_pods(&self) -> bool {
-        !self.names.is_empty() || self.annotation.is_some()
-    }
-
-    /// Whether this Pod gets nothing. `annotation` looks up one of the Pod's annotations.
-    #[must_use]
-    pub fn covers_pod<'a>(&self, name: &str, annotation: impl FnOnce(&str) -> Option<&'a str>) -> bool {
+    pub fn covers_name(&self, name: &str) -> bool {
         self.names.iter().any(|pattern| pattern.matches(name))
-            || self.annotation.as_ref().is_some_and(|(key, value)| annotation(key) == Some(value))
     }
 }
 
@@ -182,7 +175,9 @@ fn proxy(section: &mut Section) -> Result<Proxy, ConfigError> {
                 let hint = if member == "*" { "; to use no proxy at all, leave it out" } else { "" };
                 let expected =
                     format!("an address, a CIDR or a name, such as example.com or 10.0.0.0/8{hint}");
-                return Err(text.part(member).is_not(&expected));
+                // A URL with a comma in its password is cut in two, and only the last part has the @.
+                let whole = text.as_str().contains('@');
+                return Err(if whole { text.is_not(&expected) } else { text.part(member).is_not(&expected) });
             }
             no_proxy.push(member.to_owned());
         }

@@ -28,9 +28,10 @@ fn the_seed_comes_out_to_the_letter() {
     assert_eq!(names, ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]);
     let exclude = &config.pods.exclude;
     assert!(exclude.covers_namespace("kube-system") && !exclude.covers_namespace("x"));
-    let excluded = |name, value| exclude.covers_pod(name, |key| (key == KYVERNO).then_some(value));
-    assert!(excluded("capi-x", "") && excluded("x", "exclude") && !excluded("x", "include"));
-    assert!(exclude.looks_at_pods() && !with_proxy("").pods.exclude.looks_at_pods());
+    assert!(exclude.covers_name("capi-x") && !exclude.covers_name("x"));
+    assert_eq!(exclude.annotation, Some((KYVERNO.to_owned(), "exclude".to_owned())));
+    let exclude = with_proxy("").pods.exclude;
+    assert!(exclude.names.is_empty() && exclude.annotation.is_none());
 }
 
 #[test]
@@ -156,6 +157,8 @@ fn errors_say_where_and_what() {
         let file = format!("proxy: {{http: 'http://proxy'}}\n{rest}");
         assert_eq!(Config::parse(&file).unwrap_err().to_string(), expected, "{file}");
     }
+    let cut = Config::parse("proxy: {http: http://p, noProxy: 'a,http://me:hun,ter2@proxy'}").unwrap_err();
+    assert!(!cut.to_string().contains("hun") && cut.to_string().contains("***@proxy"), "{cut}");
     let member = Config::parse("proxy:\n  http: http://p\n  noProxy: a,*").unwrap_err();
     assert_eq!((member.line, &*member.key), (3, "proxy.noProxy"));
     assert!(member.problem.ends_with("to use no proxy at all, leave it out"), "{member}");
