@@ -111,4 +111,19 @@ diff "$work/expected.json" "$work/patch.json" || fail "this is not the expected 
 kill -TERM "$webhook"
 wait "$webhook" || fail "the webhook ended with exit code $?"
 
+title "A corporate proxy, from one file (testdata/egress/seed/config.yaml). Does 100.64.0.1 go through it?"
+egress=$testdata/egress/seed/config.yaml
+"$bin/apiserver-proxy-pod-webhook" no-proxy explain 100.64.0.1 --config "$egress" >"$work/explained" || fail "explain failed"
+show <"$work/explained"
+grep -q 'Go  .*direct, by 100.64.0.0/13' "$work/explained" || fail "this is not what Go does"
+
+title "The same, told to kubelet of a node whose file system is at /…/node: node-proxy --apply --root=…"
+mkdir -p "$work/node/etc/systemd/system"
+"$bin/apiserver-proxy-sidecar" node-proxy --apply --root="$work/node" --units=kubelet --egress-config="$egress" \
+    2>"$work/node-proxy.log" || fail "node-proxy failed"
+drop_in=$work/node/etc/systemd/system/kubelet.service.d/http-proxy.conf
+stat -c '%A %n' "$drop_in" | sed "s|$work||" | show
+sed 's|//[^@]*@|//***@|' "$drop_in" | show
+diff "$testdata/egress/seed/http-proxy.conf" "$drop_in" || fail "this is not the expected drop-in"
+
 title "All as expected. Nothing of this was done to your machine: it ran in a namespace that is gone now."

@@ -34,6 +34,20 @@ grep -q '^ *- --egress-config=' "$with_proxy" || {
     exit 1
 }
 validate "$with_proxy"
+# One file, told twice.
+"$venv/bin/python" - "$broken" <<'END'
+import sys, yaml
+texts = {secret["stringData"]["egress.yaml"] for secret in yaml.safe_load_all(open("deploy/egress.yaml"))}
+assert len(texts) == 1, "deploy/egress.yaml does not say the same to Pods and nodes"
+open(sys.argv[1], "w").write(texts.pop())
+END
+for host in api.example.com. 10.96.0.1 10.244.7.7 kubernetes.default.svc; do
+    explained=$("$bin/apiserver-proxy-pod-webhook" no-proxy explain "$host" --config "$broken")
+    case "$explained" in
+        *"  Go  "*"direct, by"*) ;;
+        *) echo "with deploy/egress.yaml, kubelet would take the proxy to $host" >&2 && exit 1 ;;
+    esac
+done
 "$bin/apiserver-proxy-pod-webhook" manifest webhook | diff deploy/webhook-configuration.yaml - || {
     echo "deploy/webhook-configuration.yaml is not what \`manifest webhook\` prints; write it anew" >&2
     exit 1

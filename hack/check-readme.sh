@@ -16,7 +16,7 @@ awk -v to="$work/example" '
     inside { print > (to n) }' README.md
 # What is said to come of the curl.
 awk '/^```json$/ { inside = 1; next } /^```$/ { inside = 0 } inside' README.md >"$work/expected"
-[ "$(ls "$work" | grep -c '^example')" = 3 ] || fail "expected three examples"
+[ "$(ls "$work" | grep -c '^example')" = 4 ] || fail "expected four examples"
 
 cargo() {
     case "$*" in
@@ -38,5 +38,8 @@ diff "$work/expected" "$work/patch" || fail "this is not the patch that it shows
 
 sed -i "s|\$(ls -d target/\*/release)|$bin|" "$work/example3"
 bash -euo pipefail "$work/example3" >"$work/agent" 2>&1 || fail "the agent's example failed: $(cat "$work/agent")"
+bash -euo pipefail "$work/example4" >"$work/explained" || fail "the explanation failed"
+grep -q '^https://100.64.0.1: depends on the program' "$work/explained" || fail "not explained: $(cat "$work/explained")"
+grep -q '^https://registry.example.org: through the proxy' "$work/explained" || fail "not explained: $(cat "$work/explained")"
 [ "$(grep -c 'port 443 -j' "$work/agent")" -ge 5 ] || fail "no rules: $(cat "$work/agent")"
 echo "the README's examples work"

@@ -116,7 +116,7 @@ fn parse_port(text: &str) -> Result<NonZeroU16, String> {
     text.parse().map_err(|_| "not a port; a number from 1 to 65535 is".to_owned())
 }
 
-fn parse_interval(text: &str) -> Result<GoDuration, String> {
+pub(crate) fn parse_interval(text: &str) -> Result<GoDuration, String> {
     match text.parse::<GoDuration>() {
         Ok(interval) if interval.0.is_zero() => Err("the interval must be above 0".to_owned()),
         Ok(interval) => Ok(interval),

@@ -13,6 +13,8 @@
 //! Rules come before the address on the way up, and go after it on the way down, so that no connection is ever
 //! half tracked. [`reconcile`] does one such cycle, [`daemon`] repeats it, once an interval and on events
 //! ([`netlink`]), [`app`] is the whole life from start to cleanup, and [`cli`] says with what.
+//!
+//! [`node_proxy`] is a job of its own, under a command of its own: it tells a node's services the corporate proxy.
 
 pub mod address;
 pub mod app;
@@ -22,9 +24,11 @@ pub mod daemon;
 pub mod handover;
 pub mod metrics;
 pub mod netlink;
+pub mod node_proxy;
 pub mod plan;
 pub mod privileges;
 pub mod reconcile;
 pub mod rules;
+pub mod runtime;
 pub mod status;
 pub mod wanted;

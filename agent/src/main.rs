@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
-use agent::{app, cli, privileges};
+use agent::{app, cli, node_proxy, privileges, runtime};
 use common::zpages;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == zpages::PROBE) {
+    let first = args.next();
+    if first.as_ref().is_some_and(|first| first == node_proxy::NAME) {
+        return node_proxy::main(first.into_iter().chain(args));
+    }
+    if first.is_some_and(|first| first == zpages::PROBE) {
         return ExitCode::from(zpages::exec_probe(cli::PROGRAM, cli::probe_socket(), args));
     }
     let config = match cli::Config::from_command_line(std::env::args_os()) {
@@ -21,19 +25,5 @@ fn main() -> ExitCode {
     // There is no other thread yet, and the log file is open.
     let kept = privileges::needed(!config.wanted.rules.is_empty(), config.rules_backend);
     privileges::drop_all_but(&kept);
-    let outcome =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(app::Failed::Runtime);
-    let outcome = outcome.and_then(|runtime| {
-        let outcome = runtime.block_on(app::run(&config));
-        // Not by dropping it: that would wait for a program that hangs in the kernel.
-        runtime.shutdown_background();
-        outcome
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failed) => {
-            tracing::error!("{failed}");
-            ExitCode::FAILURE
-        }
-    }
+    runtime::run(app::run(&config), app::Failed::Runtime)
 }

@@ -26,9 +26,20 @@ struct Kind {
     kind: &'static str,
 }
 
+/// What came of something.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Result {
-    result: &'static str,
+pub(crate) struct Result {
+    /// Such as `success`.
+    pub(crate) result: &'static str,
+}
+
+/// A moment, as a gauge holds it.
+pub(crate) type Timestamp = Gauge<f64, AtomicU64>;
+
+/// Sets a gauge to the seconds since 1970.
+pub(crate) fn set_to_now(gauge: &Timestamp) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    gauge.set(now.as_secs_f64());
 }
 
 type Kinds<M> = Family<Kind, M>;
@@ -41,7 +52,7 @@ pub struct Metrics {
     cycle_seconds: Histogram,
     drift: Kinds<Counter>,
     heal_seconds: Histogram,
-    last_success: Gauge<f64, AtomicU64>,
+    last_success: Timestamp,
     desired: Kinds<Gauge>,
     observed: Kinds<Gauge>,
     contention: Kinds<Gauge>,
@@ -131,8 +142,7 @@ impl Metrics {
 
     /// Everything was seen in place just now.
     pub fn in_place(&self) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.last_success.set(now.as_secs_f64());
+        set_to_now(&self.last_success);
     }
 
     /// Something was back that long after the event.

@@ -163,7 +163,16 @@ pub fn text(bytes: &[u8]) -> Result<&str, ConfigError> {
 /// # Errors
 /// When it is no YAML.
 pub fn read(text: &str) -> Result<Field, ConfigError> {
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    // A long text must not become a thousand of them.
+    let few = serde_saphyr::alias_limits! { max_total_replayed_events: 100 };
+    // Each level takes some of the stack.
+    let flat = serde_saphyr::budget! { max_depth: 16 };
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        with_snippet: false,
+        alias_limits: few,
+        budget: flat,
+    };
     match serde_saphyr::from_str_with_options(text, options) {
         Ok(node) => Ok(Field { key: String::new(), node }),
         Err(error) => Err(in_our_words(&error)),
@@ -180,7 +189,11 @@ fn in_our_words(error: &serde_saphyr::Error) -> ConfigError {
             (String::new(), "an alias without an anchor; write what begins with * in quotes")
         }
         E::Budget { .. } => (String::new(), "too large for a configuration"),
-        _ => (String::new(), "not valid YAML; write a text with special characters in it in single quotes"),
+        E::AliasReplayLimitExceeded { .. } => (String::new(), "too many aliases for a configuration"),
+        _ => (
+            String::new(),
+            "not valid YAML; indent with blanks, and write a text with special characters in it in single quotes",
+        ),
     };
     ConfigError::new(error.location().unwrap_or(Location::UNKNOWN), &key, problem)
 }

@@ -7,6 +7,8 @@
 //! - [`https`]: a client whose connections are counted.
 //! - [`load`]: a steady load of requests, and what came of them.
 //! - [`pki`]: certificate authorities and certificates.
+//! - [`recorder`]: a proxy, or any host, that remembers who came.
+//! - [`systemd`]: a real one, in namespaces of its own.
 //! - [`eventually`]: waiting for something to become true.
 
 #![allow(
@@ -24,6 +26,8 @@ pub mod load;
 pub mod netns;
 pub mod pki;
 pub mod process;
+pub mod recorder;
+pub mod systemd;
 
 use std::{
     io::Write,

@@ -126,7 +126,7 @@ fn separated<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{inject, review::subject::Subject};
+    use crate::inject;
 
     fn pod(containers: &str) -> String {
         format!(
@@ -141,7 +141,7 @@ mod tests {
         for count in [1, 60, 61, 62, 63, 64, 65, 66, 3000] {
             let body = pod(&vec![format!(r#"{{}},{{"env":[]}},{has}"#); count].join(","));
             let review = Review::parse(body.as_bytes()).unwrap();
-            let decision = inject::decide(&review.request, &injection, Subject::default);
+            let decision = inject::decide(&review.request, &injection, body.as_bytes());
             let (mut answer, mut rest) = begin(&review, decision, &injection).unwrap();
             while let Some(left) = &mut rest {
                 let before = answer.len();

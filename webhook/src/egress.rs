@@ -9,9 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use common::{
-    egress::{Config, Target, explain, no_proxy},
+    egress::{Config, Dialect, Target, no_proxy},
     reload::{self, Look, Problem, Reload},
 };
 
@@ -39,8 +39,8 @@ impl Egress {
 
     /// What a request that comes now gets.
     #[must_use]
-    pub fn injection(&self) -> Arc<Injection> {
-        self.current.load_full()
+    pub fn injection(&self) -> Guard<Arc<Injection>> {
+        self.current.load()
     }
 
     /// For a person: what is in use, and what is wrong with the file, if something is. Nothing without a file.
@@ -153,15 +153,12 @@ fn summary(config: &Config) -> String {
     )
 }
 
-/// The programs that would take the proxy to this host.
+/// The programs that would take the proxy to this host. API servers speak nothing but HTTPS.
 fn through_proxy(host: &Fqdn, config: &Config) -> Vec<String> {
-    // API servers speak nothing but HTTPS.
-    let (Some(_), Ok(target)) = (&config.proxy.https, host.as_str().parse::<Target>()) else {
-        return Vec::new();
-    };
+    let Ok(target) = format!("https://{host}").parse::<Target>() else { return Vec::new() };
     let list = no_proxy(config).to_string();
-    let ways = explain(&target, &list).into_iter();
-    ways.filter(|(_, way)| way.is_proxy()).map(|(dialect, _)| dialect.to_string()).collect()
+    let through = |dialect: &Dialect| dialect.route(&target, config, &list).is_proxy();
+    Dialect::ALL.into_iter().filter(through).map(|dialect| dialect.to_string()).collect()
 }
 
 #[cfg(test)]
@@ -183,7 +180,8 @@ mod tests {
         let domain = Config { proxy: config("https", "").proxy, ..config("https", "cluster: {domain: bar}") };
         assert_eq!(wrong("foo.bar", &domain), [""; 0]);
         assert!(wrong("foo.bar.", &domain).contains(&"Go".to_owned()));
-        assert_eq!(wrong("foo.bar.", &config("http", "")), [""; 0]);
+        // It asks for the proxy of http, whatever it speaks.
+        assert_eq!(wrong("foo.bar.", &config("http", "")), ["Ruby Net::HTTP"]);
     }
 
     #[test]

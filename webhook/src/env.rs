@@ -5,7 +5,10 @@ use std::{ops::BitAnd, sync::Arc};
 use common::egress::{self, Exclude, Secret};
 use serde_json::{Value, json};
 
-use crate::{fqdn::Fqdn, review::subject::Subject};
+use crate::{
+    fqdn::Fqdn,
+    review::subject::{self, Subject},
+};
 
 /// A variable that this webhook can add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +139,7 @@ pub struct Entry {
 
 impl Entry {
     fn with_value(variable: Variable, value: &str) -> Self {
+        let value = to_the_letter(value);
         let json = json!({"name": variable.name(), "value": value}).to_string();
         Self { variable, value: Some(Secret::new(value)), json: Secret::new(json) }
     }
@@ -159,11 +163,17 @@ impl Entry {
         serde_json::from_str(self.json()).unwrap_or_default()
     }
 
-    /// Its value, where a container does not take it from a Secret.
+    /// Its value as it stands in a Pod, where a container does not take it from a Secret.
     #[must_use]
     pub fn plain(&self) -> Option<&Secret> {
         self.value.as_ref()
     }
+}
+
+/// A value of `env` of which kubelet makes just this. It takes `$(NAME)` for a reference and `$$` for a dollar, and a
+/// password may have both in it. What comes from a Secret is not looked at.
+fn to_the_letter(value: &str) -> String {
+    value.replace('$', "$$")
 }
 
 /// What every container is to have. Can be printed: values are hidden.
@@ -210,15 +220,17 @@ impl Injection {
         Self { entries, all, overwrite, exclude, ephemeral_containers: self.ephemeral_containers }
     }
 
-    /// What the containers of a Pod are to have. `subject` tells more of the Pod, if that matters.
+    /// What the containers of a Pod are to have. `body` is that of the review, which tells more of the Pod, if that
+    /// matters.
     #[must_use]
-    pub fn wanted(&self, namespace: Option<&str>, subject: impl FnOnce() -> Subject) -> Variables {
+    pub fn wanted(&self, namespace: Option<&str>, body: &[u8]) -> Variables {
         let excluded = |exclude: &Exclude| {
             exclude.covers_namespace(namespace.unwrap_or_default())
-                || exclude.looks_at_pods() && {
-                    let subject = subject();
-                    exclude.covers_pod(subject.name_or_prefix(), |key| subject.annotation(key))
-                }
+                || (!exclude.names.is_empty() && exclude.covers_name(Subject::of(body).name_or_prefix()))
+                || exclude
+                    .annotation
+                    .as_ref()
+                    .is_some_and(|(key, value)| subject::has_annotation(body, key, value))
         };
         if !self.exclude.as_ref().is_some_and(excluded) {
             return self.all;
@@ -278,6 +290,29 @@ mod tests {
         assert!(!format!("{injection:?}").contains("hunter2"), "{injection:?}");
     }
 
+    /// What kubelet makes of a value where no variable has a value: of two dollars one, and all else stays.
+    fn as_kubelet(value: &str) -> String {
+        let (mut made, mut chars) = (String::new(), value.chars().peekable());
+        while let Some(c) = chars.next() {
+            assert!(c != '$' || chars.next_if_eq(&'$').is_some(), "a reference in {value}");
+            made.push(c);
+        }
+        made
+    }
+
+    #[test]
+    fn kubelet_gives_containers_what_the_file_says() {
+        for url in ["http://me:$$a$(HOME)$@proxy", "http://me:$$$@proxy", "http://proxy"] {
+            let config = egress::Config::parse(&format!("proxy: {{http: '{url}'}}")).unwrap();
+            let injection = Injection::new(&"foo.bar.".parse().unwrap(), None, true).with_proxy(&config);
+            let entry = injection.entry(Variable::HttpProxy).unwrap();
+            let in_pod = entry.to_value()["value"].as_str().unwrap().to_owned();
+            assert_eq!(as_kubelet(&in_pod), url);
+            // Or `overwrite` would replace it again and again.
+            assert_eq!(entry.plain().unwrap().reveal(), in_pod);
+        }
+    }
+
     #[test]
     fn urls_can_come_from_a_secret() {
         let injection = injection("pods: {credentialsSecret: {name: egress}}");
@@ -304,13 +339,12 @@ mod tests {
             (None, r#"{"name":"x"}"#, false),
         ] {
             let body = format!(r#"{{"request":{{"object":{{"metadata":{metadata}}}}}}}"#);
-            let wanted = injection.wanted(namespace, || Subject::of(body.as_bytes()));
+            let wanted = injection.wanted(namespace, body.as_bytes());
             assert_eq!(wanted, if excluded { host } else { injection.all }, "{namespace:?} {metadata}");
         }
         // The default, which does not look at the Pod.
         let injection = self::injection("");
-        let unasked = || -> Subject { panic!("asked for the Pod") };
-        assert_eq!(injection.wanted(Some("kube-system"), unasked), host);
-        assert_eq!(injection.wanted(Some("kube-systems"), unasked), injection.all);
+        assert_eq!(injection.wanted(Some("kube-system"), b""), host);
+        assert_eq!(injection.wanted(Some("kube-systems"), b""), injection.all);
     }
 }

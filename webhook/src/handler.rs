@@ -24,7 +24,7 @@ use crate::{
         sending,
     },
     patched,
-    review::{Review, subject::Subject},
+    review::Review,
     status::Refusal,
 };
 
@@ -161,7 +161,7 @@ fn examine(
 ) -> Result<(String, Option<Rest>), Refusal> {
     let review = Review::parse(body).map_err(|error| Refusal::bad_request(error.to_string()))?;
     labels.operation = Operation::from_name(review.request.operation.as_deref());
-    let decision = inject::decide(&review.request, injection, || Subject::of(body));
+    let decision = inject::decide(&review.request, injection, body);
     labels.outcome = Outcome::of_decision(&decision);
     if let Decision::Patch(changes) = &decision {
         patched::tell(&review, changes, body);

@@ -8,7 +8,6 @@ use crate::{
     review::{
         Request,
         pod::{Container, Pod, PodSpec},
-        subject::Subject,
     },
 };
 
@@ -83,9 +82,9 @@ impl List {
 /// Values of the inject label that mean no: `disable`, and Go's spellings of false.
 pub const OPTED_OUT: [&str; 7] = ["disable", "f", "F", "FALSE", "false", "False", "0"];
 
-/// Decides on one request. `subject` reads more of it, where that matters.
+/// Decides on one request. `body` is what it was read from, for more of it where that matters.
 #[must_use]
-pub fn decide(request: &Request<'_>, injection: &Injection, subject: impl FnOnce() -> Subject) -> Decision {
+pub fn decide(request: &Request<'_>, injection: &Injection, body: &[u8]) -> Decision {
     let warn = |why: String| Decision::Warn(format!("nothing injected: {why}"));
     match &request.kind {
         Some(Object(kind)) if kind.is_pod() => {}
@@ -124,7 +123,7 @@ pub fn decide(request: &Request<'_>, injection: &Injection, subject: impl FnOnce
         Ok(_) => return warn("the request has no oldObject, or one without spec".to_owned()),
         Err(Malformed(why)) => return warn(format!("the Pod was malformed before: {why}")),
     };
-    let wanted = injection.wanted(request.namespace.as_deref(), subject);
+    let wanted = injection.wanted(request.namespace.as_deref(), body);
     match changes(spec, debugging, old, injection, wanted) {
         None => warn(format!("it would take more than {MAX_ENTRIES} changes")),
         Some(changes) if changes.is_empty() => Decision::Unchanged,
@@ -166,6 +165,10 @@ fn changes(
             }
         }
     }
+    // With several a container it may have doubled, and it waits for whoever reads a long answer slowly.
+    if changes.capacity() > MAX_ENTRIES {
+        changes.shrink_to_fit();
+    }
     Some(changes)
 }
 
@@ -191,10 +194,31 @@ fn in_container<'a>(
 
 #[cfg(test)]
 mod tests {
+    use common::egress;
+
     use super::*;
+    use crate::review::Review;
 
     #[test]
     fn a_change_is_small() {
         assert_eq!(size_of::<Change>(), 12);
+    }
+
+    #[test]
+    fn the_most_changes_take_no_more_room_than_they_need() {
+        let config =
+            egress::Config::parse("{proxy: {http: 'http://proxy'}, pods: {overwrite: true}}").unwrap();
+        let injection = Injection::new(&"foo.bar.".parse().unwrap(), None, true).with_proxy(&config);
+        // Two changes, and one.
+        let containers = [r#"{"env":[{"name":"no_proxy","value":"x"}]}"#; 4000].join(",");
+        let body = format!(
+            r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","kind":{{"group":"","version":"v1","kind":"Pod"}},"operation":"CREATE","object":{{"spec":{{"containers":[{containers}{}]}}}}}}}}"#,
+            ",{}".repeat(2000)
+        );
+        let review = Review::parse(body.as_bytes()).unwrap();
+        let Decision::Patch(changes) = decide(&review.request, &injection, body.as_bytes()) else {
+            panic!("no patch")
+        };
+        assert_eq!((changes.len(), changes.capacity()), (MAX_ENTRIES, MAX_ENTRIES));
     }
 }

@@ -12,7 +12,7 @@
 //! no webhook at all.
 //!
 //! Where a corporate proxy is in the way to everything else, [`egress`] takes it from a file that may change, and its
-//! variables are injected on the same terms.
+//! variables are injected on the same terms. [`no_proxy`] explains to a person which hosts are reached past it.
 
 pub mod answer;
 pub mod cert_secret;
@@ -28,6 +28,7 @@ pub mod json;
 pub mod manifest;
 pub mod metrics;
 mod names;
+pub mod no_proxy;
 pub mod overload;
 pub mod patched;
 pub mod review;

@@ -1,17 +1,39 @@
 //! `apiserver-proxy-pod-webhook`. See the library for the story.
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::{ErrorKind, Write},
+    process::ExitCode,
+};
 
 use common::shutdown::Signals;
 use webhook::{
     cli::{Config, PROGRAM},
     manifest,
+    no_proxy::{self, Refusal},
     server::Server,
 };
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == manifest::NAME) {
+    let first = args.next();
+    if first.as_ref().is_some_and(|first| first == no_proxy::NAME) {
+        return match no_proxy::run(args) {
+            Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
+                // Whoever reads only the first lines (`| head`) has what he wants.
+                Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                    eprintln!("Error: cannot write the explanation: {error}");
+                    ExitCode::FAILURE
+                }
+                _ => ExitCode::SUCCESS,
+            },
+            Err(Refusal::Stop(stop)) => ExitCode::from(stop.print()),
+            Err(Refusal::File(problem)) => {
+                eprintln!("Error: {problem}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if first.is_some_and(|first| first == manifest::NAME) {
         return match manifest::run(args) {
             Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
                 Ok(()) => ExitCode::SUCCESS,

@@ -108,7 +108,7 @@ mod tests {
             );
             let review = Review::parse(body.as_bytes()).unwrap();
             let injection = Injection::new(&"foo.bar.".parse().unwrap(), Some(443), true);
-            let decision = inject::decide(&review.request, &injection, || Subject::of(body.as_bytes()));
+            let decision = inject::decide(&review.request, &injection, body.as_bytes());
             let inject::Decision::Patch(changes) = decision else {
                 panic!("no patch for {spec}")
             };
@@ -127,7 +127,7 @@ mod tests {
             r#"{{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{{"uid":"u","kind":{{"group":"","version":"v1","kind":"Pod"}},"operation":"CREATE","object":{{"spec":{{"containers":[{{"name":"a","env":{env}}},{{"name":"b"}}]}}}}}}}}"#
         );
         let review = Review::parse(body.as_bytes()).unwrap();
-        let inject::Decision::Patch(changes) = inject::decide(&review.request, &injection, Subject::default)
+        let inject::Decision::Patch(changes) = inject::decide(&review.request, &injection, body.as_bytes())
         else {
             panic!("no patch")
         };

@@ -58,6 +58,21 @@ fn every_case_is_printed_as_it_was() {
 }
 
 #[test]
+fn a_policy_that_the_api_server_would_not_read_is_not_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("egress.yaml");
+    let flag = format!("--egress-config={}", file.display());
+    let print = |members: usize| {
+        let members: String = (0..members).map(|n| format!("host-{n:04}.example.com,")).collect();
+        fs::write(&file, format!("proxy: {{http: 'http://proxy:3128', noProxy: '{members}'}}")).unwrap();
+        run(&["policy", "--apiserver-fqdn=foo.bar.", &flag])
+    };
+    assert!(print(700).is_ok());
+    let Err(Stop::Mistake(why)) = print(800) else { panic!("printed") };
+    assert!(why.starts_with("NO_PROXY is too long for a policy: its expression has 10"), "{why}");
+}
+
+#[test]
 fn nobody_prints_a_password_for_all_to_see() {
     let config = testkit::testdata("egress/seed/config.yaml").display().to_string();
     let stop =

@@ -7,7 +7,7 @@ mod pods;
 use common::egress::Config;
 use proptest::{collection::vec, option, prelude::*};
 use serde_json::{Map, Value, json};
-use webhook::{env::Injection, handler, review::subject::Subject};
+use webhook::{env::Injection, handler};
 
 fn injection(port: bool) -> Injection {
     Injection::new(&"foo.bar.".parse().unwrap(), port.then_some(6443), true)
@@ -130,7 +130,7 @@ proptest! {
     fn every_container_of_a_new_pod_has_the_variable_afterwards(review in review(), injection in injections()) {
         prop_assume!(review["request"]["operation"] == "CREATE");
         let body = serde_json::to_vec(&review).unwrap();
-        let (answer, wanted) = (pods::answer(&injection, &body), injection.wanted(None, || Subject::of(&body)));
+        let (answer, wanted) = (pods::answer(&injection, &body), injection.wanted(None, &body));
         let mut pod = review["request"]["object"].clone();
         if let Some(patch) = pods::decoded_patch(&answer) {
             json_patch::patch(&mut pod, &serde_json::from_value::<json_patch::Patch>(patch).unwrap()).unwrap();

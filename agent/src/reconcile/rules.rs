@@ -1,7 +1,7 @@
 //! The rules, in a cycle and in a cleanup.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +18,10 @@ use crate::{
     rules::{Rule, backend::Rules, detect::Choice},
 };
 
+/// How often in a row a rule may be inserted and not seen. Somebody who deletes rules may come between the two, by chance
+/// and more than once; that it is no chance is told then.
+const CHANCES: u8 = 4;
+
 /// The rules that are kept in place.
 #[derive(Debug)]
 pub struct RuleSet {
@@ -32,8 +36,8 @@ pub struct RuleSet {
     /// All was in place once, so that what is missing now was taken away.
     established: bool,
     observed: usize,
-    /// Rules that were inserted by the last cycle that inserted any, and not seen afterwards.
-    unseen: BTreeSet<Rule>,
+    /// Rules that were inserted by the last cycle that inserted any, and not seen afterwards: how often in a row.
+    unseen: BTreeMap<Rule, u8>,
     /// The program is to end: no further change.
     stop: Arc<AtomicBool>,
 }
@@ -58,7 +62,7 @@ impl RuleSet {
             fights: Fights::new(interval),
             established: false,
             observed: 0,
-            unseen: BTreeSet::new(),
+            unseen: BTreeMap::new(),
             stop,
         }
     }
@@ -134,10 +138,11 @@ impl RuleSet {
             }
             // Perhaps it is there, in a form that is not recognised: it must not become more every time.
             let errors = self.rules.take_back(rule).await;
-            if unseen.contains(&rule) && !self.fights.is_on() {
+            let times = unseen.get(&rule).map_or(1, |times| times.saturating_add(1));
+            if times >= CHANCES && !self.fights.is_on() {
                 outcome.problems.add_all(errors);
             }
-            self.unseen.insert(rule);
+            self.unseen.insert(rule, times);
         }
     }
 

@@ -1,15 +1,20 @@
 //! The configuration file, read and checked.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
 use super::{
-    names::{is_member, is_name, is_object, is_unit},
+    compose::{Variable, variables},
+    names::{self, is_member, is_name, is_object, unit_name},
     pattern::Pattern,
     url::ProxyUrl,
 };
 use crate::yaml::{self, ConfigError, Field, Section, Text};
+
+/// The longest value of a variable, in bytes. Linux starts no program with one of 128 KiB (`MAX_ARG_STRLEN` in
+/// execve(2)), and each container of a Pod, which etcd takes up to 1.5 MB of, gets `NO_PROXY` twice.
+const LONGEST_VALUE: usize = 32 * 1024;
 
 /// All that the file says. Can be printed: the proxies' passwords are hidden.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,18 +118,26 @@ impl Config {
     /// The first thing that is wrong, with its line and key, and without any password.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut file = yaml::read(text)?.section(&["proxy", "cluster", "pods", "nodes", "dialects"])?;
-        Ok(Self {
-            proxy: proxy(file.section("proxy", &["http", "https", "noProxy"])?)?,
+        let mut section = file.section("proxy", &["http", "https", "noProxy"])?;
+        let config = Self {
+            proxy: proxy(&mut section)?,
             cluster: cluster(file.section("cluster", &["domain", "serviceCIDRs", "podCIDRs", "apiServer"])?)?,
             pods: pods(file.section("pods", &["overwrite", "exclude", "credentialsSecret"])?)?,
             nodes: Nodes {
                 units: match file.section("nodes", &["units"])?.take("units") {
-                    Some(field) => each(field, unit)?,
+                    Some(field) => units(field)?,
                     None => vec!["containerd".to_owned(), "kubelet".to_owned()],
                 },
             },
             dialects: file.take("dialects").map(dialects).transpose()?.unwrap_or_default(),
-        })
+        };
+        match variables(&config).iter().find(|variable| variable.value.reveal().len() > LONGEST_VALUE) {
+            Some(Variable { name, value }) => Err(section.wrong(&format!(
+                "{name} would be {} bytes long; {LONGEST_VALUE} are the most",
+                value.reveal().len()
+            ))),
+            None => Ok(config),
+        }
     }
 }
 
@@ -135,21 +148,14 @@ impl Exclude {
         self.namespaces.iter().any(|pattern| pattern.matches(namespace))
     }
 
-    /// Whether more than a Pod's namespace matters.
+    /// Whether a Pod of that name gets nothing.
     #[must_use]
-    pub fn looks_at_pods(&self) -> bool {
-        !self.names.is_empty() || self.annotation.is_some()
-    }
-
-    /// Whether this Pod gets nothing. `annotation` looks up one of the Pod's annotations.
-    #[must_use]
-    pub fn covers_pod<'a>(&self, name: &str, annotation: impl FnOnce(&str) -> Option<&'a str>) -> bool {
+    pub fn covers_name(&self, name: &str) -> bool {
         self.names.iter().any(|pattern| pattern.matches(name))
-            || self.annotation.as_ref().is_some_and(|(key, value)| annotation(key) == Some(value))
     }
 }
 
-fn proxy(mut section: Section) -> Result<Proxy, ConfigError> {
+fn proxy(section: &mut Section) -> Result<Proxy, ConfigError> {
     let url = |field: Field| {
         let text = field.text()?;
         ProxyUrl::parse(text.as_str()).map_err(|error| text.wrong(error.to_string()))
@@ -166,7 +172,9 @@ fn proxy(mut section: Section) -> Result<Proxy, ConfigError> {
                 let hint = if member == "*" { "; to use no proxy at all, leave it out" } else { "" };
                 let expected =
                     format!("an address, a CIDR or a name, such as example.com or 10.0.0.0/8{hint}");
-                return Err(text.part(member).is_not(&expected));
+                // A URL with a comma in its password is cut in two, and only the last part has the @.
+                let whole = text.as_str().contains('@');
+                return Err(if whole { text.is_not(&expected) } else { text.part(member).is_not(&expected) });
             }
             no_proxy.push(member.to_owned());
         }
@@ -216,7 +224,7 @@ fn each<T>(field: Field, read: impl Fn(&Text) -> Result<T, ConfigError>) -> Resu
 }
 
 fn cidr(text: &Text) -> Result<IpNet, ConfigError> {
-    text.as_str().parse().map_err(|_| text.is_not("a CIDR, such as 10.96.0.0/12"))
+    names::cidr(text.as_str()).ok_or_else(|| text.is_not("a CIDR, such as 10.96.0.0/12"))
 }
 
 fn name(text: &Text) -> Result<String, ConfigError> {
@@ -233,9 +241,17 @@ fn api_server(text: &Text) -> Result<ApiServer, ConfigError> {
     }
 }
 
+/// Each once, in order.
+fn units(field: Field) -> Result<Vec<String>, ConfigError> {
+    let mut units = each(field, unit)?;
+    let mut seen = BTreeSet::new();
+    units.retain(|unit| seen.insert(unit.clone()));
+    Ok(units)
+}
+
 fn unit(text: &Text) -> Result<String, ConfigError> {
-    let name = text.as_str().strip_suffix(".service").unwrap_or(text.as_str());
-    if is_unit(name) { Ok(name.to_owned()) } else { Err(text.is_not("the name of a systemd service")) }
+    let name = unit_name(text.as_str()).ok_or_else(|| text.is_not("the name of a systemd service"))?;
+    Ok(name.to_owned())
 }
 
 fn annotation(field: Field) -> Result<(String, String), ConfigError> {

@@ -23,8 +23,9 @@ mod url;
 
 pub use compose::{NoProxy, Variable, no_proxy, variables};
 pub use config::{ApiServer, Cluster, Config, Dialects, Exclude, Nodes, Pods, Proxy};
-pub use dialect::{Dialect, NotAHost, Target, Verdict, explain};
+pub use dialect::{Dialect, NotAHost, Scheme, Target, Verdict, explain};
 pub use dropin::{drop_in, environment_line};
+pub use names::unit_name;
 pub use pattern::Pattern;
 pub(crate) use secret::shown;
 pub use secret::{Secret, masked};

@@ -22,11 +22,19 @@ pub(super) fn is_host(text: &str) -> bool {
     matches!(text.parse(), Ok(IpAddr::V4(_))) || is_name(text.strip_suffix('.').unwrap_or(text))
 }
 
+/// An address and how many bits of it count. Zeros in front are refused: Python takes 010.0.0.0 for 8.0.0.0, curl, Go and
+/// Ruby take it for no address.
+pub(super) fn cidr(text: &str) -> Option<IpNet> {
+    let (address, bits) = text.split_once('/')?;
+    let plain = bits.bytes().all(|byte| byte.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
+    IpNet::new(address.parse().ok()?, bits.parse().ok().filter(|_| plain)?).ok()
+}
+
 /// One of the user's own members of `NO_PROXY`: an address, a CIDR, a name, with `.` or `*.` before it if only what
 /// is below it is meant; with a port or not.
 pub(super) fn is_member(text: &str) -> bool {
     if text.contains('/') {
-        return text.parse::<IpNet>().is_ok();
+        return cidr(text).is_some();
     }
     if text.parse::<IpAddr>().is_ok() {
         return true;
@@ -44,10 +52,13 @@ pub(super) fn is_member(text: &str) -> bool {
     }
 }
 
-/// The name of a service's unit, without `.service`. It becomes a part of a path.
-pub(super) fn is_unit(text: &str) -> bool {
+/// The name of a service's unit without `.service`, given with or without it; nothing if the text is none. It becomes
+/// a part of a path.
+#[must_use]
+pub fn unit_name(text: &str) -> Option<&str> {
+    let name = text.strip_suffix(".service").unwrap_or(text);
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.@".contains(&byte);
-    (1..=200).contains(&text.len()) && text.bytes().all(fine) && !text.starts_with('.')
+    ((1..=200).contains(&name.len()) && name.bytes().all(fine) && !name.starts_with('.')).then_some(name)
 }
 
 /// The name of an object in Kubernetes: a DNS name in lower case.
@@ -85,6 +96,11 @@ mod tests {
             ".",
             "10.0.0.0/33",
             "10.0.0/8",
+            "010.0.0.0/8",
+            "10.0.0.0/08",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "10.0.0.0/8/8",
             "10.0.0.256",
             "example.com/x",
             "a b",
@@ -104,8 +120,14 @@ mod tests {
 
     #[test]
     fn units_stay_in_their_folder() {
-        assert!(["containerd", "kubelet", "a@b.c-d_e:f"].into_iter().all(is_unit));
-        assert!(!["", "..", "a/b", "a b", "a%b", "a\nb"].into_iter().any(is_unit));
+        for (text, name) in
+            [("containerd", "containerd"), ("kubelet.service", "kubelet"), ("a@b.c-d_e:f", "a@b.c-d_e:f")]
+        {
+            assert_eq!(unit_name(text), Some(name));
+        }
+        for text in ["", "..", "a/b", "a b", "a%b", "a\nb", ".service"] {
+            assert_eq!(unit_name(text), None, "{text}");
+        }
         assert!(["a", "a-b.c1"].into_iter().all(is_object));
         assert!(!["", "-a", "a.", "A", "a/b"].into_iter().any(is_object));
     }

@@ -28,9 +28,10 @@ fn the_seed_comes_out_to_the_letter() {
     assert_eq!(names, ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"]);
     let exclude = &config.pods.exclude;
     assert!(exclude.covers_namespace("kube-system") && !exclude.covers_namespace("x"));
-    let excluded = |name, value| exclude.covers_pod(name, |key| (key == KYVERNO).then_some(value));
-    assert!(excluded("capi-x", "") && excluded("x", "exclude") && !excluded("x", "include"));
-    assert!(exclude.looks_at_pods() && !with_proxy("").pods.exclude.looks_at_pods());
+    assert!(exclude.covers_name("capi-x") && !exclude.covers_name("x"));
+    assert_eq!(exclude.annotation, Some((KYVERNO.to_owned(), "exclude".to_owned())));
+    let exclude = with_proxy("").pods.exclude;
+    assert!(exclude.names.is_empty() && exclude.annotation.is_none());
 }
 
 #[test]
@@ -105,7 +106,7 @@ fn errors_say_where_and_what() {
         ("proxy:\n  http: []", "line 2, column 9: proxy.http: expected a text"),
         (
             "proxy:\n  http: [a\n",
-            "line 2, column 9: not valid YAML; write a text with special characters in it in single quotes",
+            "line 2, column 9: not valid YAML; indent with blanks, and write a text with special characters in it in single quotes",
         ),
         ("proxy: {}\nproxy: {}", "line 2, column 1: \"proxy\": stands there twice"),
         ("proxy: {}\n---\na: b", "line 3, column 1: only one document is expected"),
@@ -156,6 +157,8 @@ fn errors_say_where_and_what() {
         let file = format!("proxy: {{http: 'http://proxy'}}\n{rest}");
         assert_eq!(Config::parse(&file).unwrap_err().to_string(), expected, "{file}");
     }
+    let cut = Config::parse("proxy: {http: http://p, noProxy: 'a,http://me:hun,ter2@proxy'}").unwrap_err();
+    assert!(!cut.to_string().contains("hun") && cut.to_string().contains("***@proxy"), "{cut}");
     let member = Config::parse("proxy:\n  http: http://p\n  noProxy: a,*").unwrap_err();
     assert_eq!((member.line, &*member.key), (3, "proxy.noProxy"));
     assert!(member.problem.ends_with("to use no proxy at all, leave it out"), "{member}");
@@ -191,6 +194,84 @@ fn no_error_has_the_password() {
         let error = Config::parse(file).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
+}
+
+/// What editors, templates and people without mercy put into a file.
+#[test]
+fn odd_files() {
+    let own = |text: &str| format!("proxy:\n  http: http://p\n  noProxy: {text}\n");
+    for (file, expected) in [
+        (own("a.b,c.d").replace('\n', "\r\n"), "a.b,c.d"),
+        (format!("\u{feff}{}", own("a.b")), "a.b"),
+        (format!("---\n{}...\n", own("a.b\t# and so on")), "a.b"),
+        (own("|\n    a.b,\n    c.d\n"), "a.b,c.d"),
+        (own(">-\n    a.b,\n    c.d\n"), "a.b,c.d"),
+        (own("['a.b\u{a0}', yes, &x c.d, *x]"), "a.b,yes,c.d"),
+        (own("['::ffff:10.0.0.1', 10.1.2.3/8, 10.0.0.0/8]"), "::ffff:10.0.0.1,10.1.2.3/8,10.0.0.0/8"),
+        ("{\"proxy\": {\"http\": \"http://p\", \"noProxy\": \"a.b\"}}".to_owned(), "a.b"),
+    ] {
+        let list = no_proxy(&config(&file)).to_string();
+        assert_eq!(list, format!("cluster.local,{expected},svc,127.0.0.1,localhost"), "{file}");
+    }
+    let (long, aliases) = ("a".repeat(400_000), "*a,".repeat(100_000));
+    for (file, expected) in [
+        (
+            own("|\n    a.b\n    c.d"),
+            "line 4, column 5: proxy.noProxy: \"a.b\\nc.d\" is not an address, a CIDR",
+        ),
+        (own("\"a\\tb\""), "line 3, column 12: proxy.noProxy: \"a\\tb\" is not an address, a CIDR"),
+        (
+            own("bücher.example"),
+            "line 3, column 12: proxy.noProxy: \"bücher.example\" is not an address, a CIDR",
+        ),
+        (own("010.0.0.0/8"), "line 3, column 12: proxy.noProxy: \"010.0.0.0/8\" is not an address, a CIDR"),
+        (own("10.0.0.0/08"), "line 3, column 12: proxy.noProxy: \"10.0.0.0/08\" is not an address, a CIDR"),
+        (own("10.1"), "line 3, column 12: proxy.noProxy: expected a text; write it in quotes"),
+        (own("[[a]]"), "line 3, column 13: proxy.noProxy: expected a text"),
+        (own("[~]"), "line 3, column 13: proxy.noProxy: expected a text"),
+        ("proxy:\n\thttp: http://p".to_owned(), "line 2, column 2: not valid YAML; indent with blanks"),
+        ("proxy: {http: 'a', http: 'b'}".to_owned(), "line 1, column 20: \"http\": stands there twice"),
+        (format!("proxy: {}", "[".repeat(100_000)), "line 1, column "),
+        (format!("proxy: {}", "{a: ".repeat(100_000)), "line 1, column 68: too large for a configuration"),
+        (format!("a: &a {long}\nb: [{aliases}]"), "line 1, column 7: too many aliases"),
+        (
+            format!("proxy: {{http: 'http://p'}}\ndialects: {}", "a".repeat(10 << 20)),
+            "line 2, column 11: dialects: \"aaa",
+        ),
+    ] {
+        let error = Config::parse(&file).unwrap_err().to_string();
+        assert!(error.starts_with(expected) && error.len() < 300, "{error}");
+    }
+}
+
+/// The kernel starts no program with a variable of 128 KiB: every Pod and every unit that got it would be down.
+#[test]
+fn no_variable_is_too_long_for_a_program_to_start() {
+    let hosts = |count| (0..count).map(|n| format!("h{n}.example")).collect::<Vec<_>>().join(",");
+    assert_eq!(
+        no_proxy(&config(&format!("proxy: {{http: 'http://p', noProxy: '{}'}}", hosts(2000))))
+            .members()
+            .len(),
+        2004
+    );
+    for (file, expected) in [
+        (
+            format!("cluster:\nproxy:\n  http: http://p\n  noProxy: {}", hosts(3000)),
+            "line 3, column 3: proxy: NO_PROXY would be 40927 bytes long; 32768 are the most",
+        ),
+        (
+            format!("proxy: {{https: 'http://me:{}@p'}}", "hunter2".repeat(5000)),
+            "line 1, column 8: proxy: HTTPS_PROXY would be 35012 bytes long; 32768 are the most",
+        ),
+    ] {
+        assert_eq!(Config::parse(&file).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn a_unit_that_is_named_twice_is_one() {
+    let units = with_proxy("nodes: {units: [kubelet, containerd, kubelet.service]}").nodes.units;
+    assert_eq!(units, ["kubelet", "containerd"]);
 }
 
 fn member() -> impl Strategy<Value = String> {

@@ -10,6 +10,7 @@
 mod admission;
 mod certificate;
 mod conflict;
+mod egress;
 mod iptables;
 mod netlink;
 mod nft;
@@ -19,6 +20,7 @@ mod unix;
 pub use admission::admission_review;
 pub use certificate::{certificate_secret, webhook_registration};
 pub use conflict::{conflict_elements, conflict_legacy, conflict_rule};
+pub use egress::egress_config;
 pub use iptables::{iptables_answer, iptables_listing};
 pub use netlink::{netlink_events, netlink_messages};
 pub use nft::{is_whole, nft_listing};
@@ -31,13 +33,14 @@ use agent::rules::{self, Rule};
 pub type Check = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Check; 15] = [
+pub const ALL: [Check; 16] = [
     ("admission_review", admission_review),
     ("certificate_secret", certificate_secret),
     ("connect_answer", connect_answer),
     ("conflict_elements", conflict_elements),
     ("conflict_legacy", conflict_legacy),
     ("conflict_rule", conflict_rule),
+    ("egress_config", egress_config),
     ("endpoint_slices", endpoint_slices),
     ("iptables_answer", iptables_answer),
     ("iptables_listing", iptables_listing),

@@ -66,8 +66,9 @@ fn regex(patterns: &[Pattern]) -> String {
             match c {
                 '*' => text.push_str(".*"),
                 '?' => text.push('.'),
-                c if c.is_ascii_alphanumeric() || c == '-' => text.push(c),
-                c => text.extend(['\\', c]),
+                // RE2 takes a backslash before nothing else.
+                c if c.is_ascii_punctuation() && c != '-' => text.extend(['\\', c]),
+                c => text.push(c),
             }
         }
         text
@@ -150,8 +151,8 @@ mod tests {
 
     #[test]
     fn patterns_are_one_expression() {
-        let patterns = ["kube-*", "a.b?", "c"].map(Pattern::new);
-        assert_eq!(regex(&patterns), r#""^(kube-.*|a\\.b.|c)$""#);
+        let patterns = ["kube-*", "a.b?", "c", "é_|"].map(Pattern::new);
+        assert_eq!(regex(&patterns), r#""^(kube-.*|a\\.b.|c|é\\_\\|)$""#);
     }
 
     #[test]

@@ -22,6 +22,10 @@ use crate::{
     review::pod::{INJECT_LABEL, MIRROR_ANNOTATION},
 };
 
+/// The longest expression that the API server reads, in characters: what cel-go's parser takes where nobody says
+/// otherwise.
+const LONGEST_EXPRESSION: usize = 100_000;
+
 pub(super) fn command() -> Command {
     Command::new("policy").args([
         cli::apiserver_fqdn(),
@@ -45,12 +49,15 @@ pub(super) fn print(matches: &ArgMatches) -> Result<String, Stop> {
         injection = injection.with_proxy(&config);
     }
     let variables = cel::variables(&injection).into_iter().map(|(name, expression)| {
-        format!("    - name: {name}\n      expression: >-\n        {expression}\n")
+        let expression = readable(name, expression)?;
+        Ok(format!("    - name: {name}\n      expression: >-\n        {expression}\n"))
     });
+    let variables = variables.collect::<Result<String, Stop>>()?;
     let mutations = injection.entries.iter().map(|entry| {
-        let expression = cel::mutation(entry, &injection);
-        format!("    - patchType: JSONPatch\n      jsonPatch:\n        expression: |-\n{expression}\n")
+        let expression = readable(entry.variable.name(), cel::mutation(entry, &injection))?;
+        Ok(format!("    - patchType: JSONPatch\n      jsonPatch:\n        expression: |-\n{expression}\n"))
     });
+    let mutations = mutations.collect::<Result<String, Stop>>()?;
     Ok(format!(
         "# Has the API server put its name into every new Pod, and every debug container, by itself: instead of the
 # webhook, which need not run then. Kubernetes 1.36 or later. Printed by: apiserver-proxy-pod-webhook manifest policy
@@ -99,9 +106,21 @@ spec:
         label = quoted(INJECT_LABEL),
         opted_out = opted_out(),
         rules = rules(ephemeral),
-        variables = variables.collect::<String>(),
-        mutations = mutations.collect::<String>(),
     ))
+}
+
+/// The same expression.
+///
+/// # Errors
+/// When the API server would refuse it, and the whole policy with it.
+fn readable(what: &str, expression: String) -> Result<String, Stop> {
+    match expression.chars().count() {
+        0..=LONGEST_EXPRESSION => Ok(expression),
+        long => Err(Stop::Mistake(format!(
+            "{what} is too long for a policy: its expression has {long} characters, and the API server takes \
+             {LONGEST_EXPRESSION}; write less into the file of --egress-config, or take the webhook"
+        ))),
+    }
 }
 
 /// The configuration of `--egress-config`, if everybody may read it.

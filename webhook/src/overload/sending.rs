@@ -43,12 +43,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::{
-        answer,
-        env::Injection,
-        inject,
-        review::{Review, subject::Subject},
-    };
+    use crate::{answer, env::Injection, inject, review::Review};
 
     /// The answer to a Pod with that many containers, and the slots.
     fn sent(containers: usize) -> (Body, Arc<Semaphore>) {
@@ -58,7 +53,7 @@ mod tests {
         );
         let injection = Injection::new(&"foo.bar.".parse().unwrap(), None, true);
         let review = Review::parse(body.as_bytes()).unwrap();
-        let decision = inject::decide(&review.request, &injection, Subject::default);
+        let decision = inject::decide(&review.request, &injection, body.as_bytes());
         let (begun, rest) = answer::begin(&review, decision, &injection).unwrap();
         let slots = Arc::new(Semaphore::new(1));
         let slot = Arc::clone(&slots).try_acquire_owned().unwrap();

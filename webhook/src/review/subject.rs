@@ -3,7 +3,12 @@
 //! A review is decided on without any of this, so it is read only when somebody asks. Whatever is not there, or not of
 //! the expected shape, is left out.
 
-use serde::de::{IgnoredAny, MapAccess};
+use std::fmt;
+
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 
 use crate::json::{Key, Lenient, List, Node, Text};
 
@@ -18,7 +23,6 @@ pub struct Subject {
     pub generate_name: Option<String>,
     /// Kind and name of its controller, else of its first owner.
     pub owner: Option<(String, String)>,
-    annotations: Vec<(String, String)>,
 }
 
 impl Subject {
@@ -36,7 +40,6 @@ impl Subject {
             generate_name: text(metadata.generate_name).filter(|_| name.is_none()),
             name,
             owner: metadata.owners.and_then(|List(owners)| owner(owners)),
-            annotations: metadata.annotations.map(|Annotations(annotations)| annotations).unwrap_or_default(),
         }
     }
 
@@ -45,11 +48,79 @@ impl Subject {
     pub fn name_or_prefix(&self) -> &str {
         self.name.as_deref().or(self.generate_name.as_deref()).unwrap_or_default()
     }
+}
 
-    /// The value of an annotation.
-    #[must_use]
-    pub fn annotation(&self, key: &str) -> Option<&str> {
-        self.annotations.iter().find(|(there, _)| there == key).map(|(_, value)| value.as_str())
+/// Whether the Pod that the body of a review is about has an annotation with that value. Keeps none of them: there may
+/// be millions.
+#[must_use]
+pub fn has_annotation(body: &[u8], key: &str, value: &str) -> bool {
+    let way = ["request", "object", "metadata", "annotations", key];
+    let has = Has { way: &way, text: value };
+    has.deserialize(&mut serde_json::Deserializer::from_slice(body)).unwrap_or_default()
+}
+
+/// Whether there is a certain text at the end of a way of keys.
+struct Has<'a> {
+    way: &'a [&'a str],
+    text: &'a str,
+}
+
+impl<'de> DeserializeSeed<'de> for Has<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Has<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<bool, E> {
+        Ok(self.way.is_empty() && text == self.text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<bool, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(false)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<bool, A::Error> {
+        let next = self.way.split_first();
+        let mut has = false;
+        while let Some(Key(key)) = object.next_key()? {
+            match next {
+                Some((wanted, way)) if key == *wanted => {
+                    has = object.next_value_seed(Has { way, text: self.text })?;
+                }
+                _ => drop(object.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(has)
     }
 }
 
@@ -74,20 +145,6 @@ impl Node<'_> for Flag {
 
     fn boolean(flag: bool) -> Option<Self> {
         Some(Self(flag))
-    }
-}
-
-struct Annotations(Vec<(String, String)>);
-
-impl<'de> Node<'de> for Annotations {
-    const EXPECTED: &'static str = "an object";
-
-    fn object<A: MapAccess<'de>>(mut object: A) -> Result<Lenient<Self>, A::Error> {
-        let mut annotations = Vec::new();
-        while let Some((Key(key), text)) = object.next_entry::<Key<'de>, Lenient<Text>>()? {
-            annotations.extend(value(text).map(|Text(text)| (key.into_owned(), text)));
-        }
-        Ok(Lenient(Ok(Some(Self(annotations)))))
     }
 }
 
@@ -122,7 +179,6 @@ node!(Metadata {
     "name" => name: Text,
     "generateName" => generate_name: Text,
     "ownerReferences" => owners: List<Owner>,
-    "annotations" => annotations: Annotations,
 });
 node!(Owner { "kind" => kind: Text, "name" => name: Text, "controller" => controller: Flag, });
 
@@ -131,15 +187,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(namespace: &str, metadata: &str) -> Subject {
-        let body = format!(
+    fn body(namespace: &str, metadata: &str) -> String {
+        format!(
             r#"{{"request":{{"uid":"u",{namespace}"object":{{"spec":{{}},"metadata":{metadata}}},"oldObject":{{"metadata":{{"name":"old"}}}}}}}}"#
-        );
-        Subject::of(body.as_bytes())
+        )
+    }
+
+    fn of(namespace: &str, metadata: &str) -> Subject {
+        Subject::of(body(namespace, metadata).as_bytes())
     }
 
     fn told(namespace: &str, metadata: &str) -> [String; 4] {
-        let Subject { namespace, name, generate_name, owner, .. } = of(namespace, metadata);
+        let Subject { namespace, name, generate_name, owner } = of(namespace, metadata);
         let owner = owner.map(|(kind, name)| format!("{kind}/{name}"));
         [namespace, name, generate_name, owner].map(Option::unwrap_or_default)
     }
@@ -168,13 +227,23 @@ mod tests {
     }
 
     #[test]
-    fn annotations_are_found_by_their_key() {
-        let subject = of("", r#"{"annotations":{"a/b":"c","n":7,"\u0061":"\u0062"},"generateName":"p-"}"#);
-        assert_eq!(
-            ["a/b", "n", "a", "c"].map(|key| subject.annotation(key)),
-            [Some("c"), None, Some("b"), None]
-        );
-        assert_eq!(subject.name_or_prefix(), "p-");
+    fn annotations_are_found_by_key_and_value() {
+        for (metadata, has) in [
+            (r#"{"annotations":{"x":"y","a/b":"c"},"name":"p"}"#, true),
+            (r#"{"annotations":{"\u0061/b":"\u0063"}}"#, true),
+            (r#"{"annotations":{"a/b":"d","c":"c"}}"#, false),
+            (r#"{"annotations":{"a/b":7}}"#, false),
+            (r#"{"annotations":{"a/b":{"a/b":"c"}}}"#, false),
+            (r#"{"annotations":["a/b","c"]}"#, false),
+            (r#"{"annotations":"c"}"#, false),
+            (r#"{"labels":{"a/b":"c"},"annotations":null}"#, false),
+            ("true", false),
+            ("1.5", false),
+        ] {
+            let body = body("", metadata);
+            assert_eq!(has_annotation(body.as_bytes(), "a/b", "c"), has, "{metadata}");
+        }
+        assert!(!has_annotation(b"{", "a/b", "c"));
     }
 
     #[test]
@@ -182,7 +251,7 @@ mod tests {
         for metadata in [
             "7",
             "[]",
-            r#"{"name":{"a":[true]},"generateName":false,"namespace":[1.5],"ownerReferences":"x","annotations":[7]}"#,
+            r#"{"name":{"a":[true]},"generateName":false,"namespace":[1.5],"ownerReferences":"x"}"#,
             r#"{"ownerReferences":[null]}"#,
             r#"{"ownerReferences":[{"kind":"Job"},7]}"#,
         ] {
@@ -199,6 +268,7 @@ mod tests {
         #[test]
         fn any_bytes_are_a_subject_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert_eq!(Subject::of(&bytes), Subject::default());
+            prop_assert!(!has_annotation(&bytes, "a", "b"));
         }
     }
 }

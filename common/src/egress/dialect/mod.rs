@@ -7,13 +7,18 @@ mod curl;
 mod go;
 mod python;
 mod ruby;
+mod target;
 #[cfg(test)]
 mod tests;
 mod wget;
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::fmt;
 
-use super::names::is_host;
+pub use self::target::{NotAHost, Scheme, Target};
+use super::{
+    config::{Config, Proxy},
+    url::ProxyUrl,
+};
 
 /// One way to read the variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,27 +33,33 @@ pub enum Dialect {
     Wget,
     /// Go's `net/http`, and so kubelet, containerd and most of Kubernetes.
     Go,
-    /// Python's `requests`.
+    /// Python's `requests` before 2.34.0: a member is the end of a name, wherever that begins.
+    RequestsOld,
+    /// From 2.34.0 on: a member is a name, or what is below it.
     Requests,
     /// Python's own `urllib`.
     Urllib,
-    /// Ruby's `Net::HTTP` and `OpenURI`.
-    Ruby,
+    /// Ruby's `Net::HTTP`, which has one proxy for both schemes.
+    NetHttp,
+    /// Ruby's `open-uri`, which reads the same list.
+    OpenUri,
     /// Java's own clients, which read no such variable at all: neither proxy nor `NO_PROXY`.
     Java,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::CurlOld,
         Self::Curl,
         Self::CurlNew,
         Self::Wget,
         Self::Go,
+        Self::RequestsOld,
         Self::Requests,
         Self::Urllib,
-        Self::Ruby,
+        Self::NetHttp,
+        Self::OpenUri,
         Self::Java,
     ];
 
@@ -61,10 +72,49 @@ impl Dialect {
             Self::CurlNew => curl::with_cidrs(target, no_proxy, true),
             Self::Wget => wget::way(target, no_proxy),
             Self::Go => go::way(target, no_proxy),
-            Self::Requests => python::requests(target, no_proxy),
+            Self::RequestsOld => python::requests(target, no_proxy, python::ends),
+            Self::Requests => python::requests(target, no_proxy, python::is_or_ends),
             Self::Urllib => python::urllib(target, no_proxy),
-            Self::Ruby => ruby::way(target, no_proxy),
+            Self::NetHttp | Self::OpenUri => ruby::way(target, no_proxy),
             Self::Java => Verdict::Unread,
+        }
+    }
+
+    /// Which proxy it takes for a host that is not to be reached past it.
+    #[must_use]
+    pub fn proxy<'a>(self, target: &Target, proxy: &'a Proxy) -> Option<&'a ProxyUrl> {
+        match (self, target.scheme()) {
+            (Self::Java, _) => None,
+            // `proxy_uri` in `lib/net/http.rb` asks for that of http, whatever it is about to speak.
+            (Self::NetHttp, _) | (_, Scheme::Http) => proxy.http.as_ref(),
+            (_, Scheme::Https) => proxy.https.as_ref(),
+        }
+    }
+
+    /// Which way a host is reached with this configuration, and with the `NO_PROXY` that was made of it.
+    #[must_use]
+    pub fn route<'a>(self, target: &Target, config: &Config, no_proxy: &'a str) -> Verdict<'a> {
+        match self.proxy(target, &config.proxy) {
+            None if self != Self::Java => Verdict::NoProxy,
+            _ => self.way(target, no_proxy),
+        }
+    }
+
+    /// A word for programs; stays what it is.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::CurlOld => "curl-7.85",
+            Self::Curl => "curl-7.86",
+            Self::CurlNew => "curl-8.18",
+            Self::Wget => "wget",
+            Self::Go => "go",
+            Self::RequestsOld => "requests-2.33",
+            Self::Requests => "requests-2.34",
+            Self::Urllib => "urllib",
+            Self::NetHttp => "net-http",
+            Self::OpenUri => "open-uri",
+            Self::Java => "java",
         }
     }
 }
@@ -77,9 +127,11 @@ impl fmt::Display for Dialect {
             Self::CurlNew => "curl from 8.18",
             Self::Wget => "wget",
             Self::Go => "Go",
-            Self::Requests => "Python requests",
+            Self::RequestsOld => "requests before 2.34",
+            Self::Requests => "requests from 2.34",
             Self::Urllib => "Python urllib",
-            Self::Ruby => "Ruby",
+            Self::NetHttp => "Ruby Net::HTTP",
+            Self::OpenUri => "Ruby open-uri",
             Self::Java => "Java",
         })
     }
@@ -96,6 +148,8 @@ pub enum Verdict<'a> {
     Loopback,
     /// Past the proxy: the program reads no such variable.
     Unread,
+    /// Past the proxy: there is none for what the program speaks.
+    NoProxy,
 }
 
 impl Verdict<'_> {
@@ -113,60 +167,15 @@ impl fmt::Display for Verdict<'_> {
             Self::Member(member) => write!(f, "direct, by {member}"),
             Self::Loopback => f.write_str("direct, as it is the machine itself"),
             Self::Unread => f.write_str("direct, as the variables are not read"),
+            Self::NoProxy => f.write_str("direct, as no proxy is set for it"),
         }
     }
 }
 
-/// What each dialect makes of a host.
+/// What each dialect makes of a host, if a proxy is set for it.
 #[must_use]
 pub fn explain<'a>(target: &Target, no_proxy: &'a str) -> Vec<(Dialect, Verdict<'a>)> {
     Dialect::ALL.into_iter().map(|dialect| (dialect, dialect.way(target, no_proxy))).collect()
-}
-
-/// A host that somebody wants to reach: `host`, `host:port`, `::1`, `[::1]:port`. Names are not looked up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// As it was written, without brackets.
-    host: String,
-    address: Option<IpAddr>,
-    port: Option<u16>,
-}
-
-/// Why a text names no host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "not a host; give a name or an address, and a port after a colon if it matters (an address of IPv6 then goes in brackets)"
-)]
-pub struct NotAHost;
-
-impl FromStr for Target {
-    type Err = NotAHost;
-
-    fn from_str(text: &str) -> Result<Self, NotAHost> {
-        let is_address = text.parse::<IpAddr>().is_ok();
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) if !is_address && !port.ends_with(']') => (host, Some(port)),
-            _ => (text, None),
-        };
-        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host = literal.unwrap_or(host);
-        let address: Option<IpAddr> = host.parse().ok();
-        let is_ipv6 = matches!(address, Some(IpAddr::V6(_)));
-        let fits = if is_ipv6 { is_address || literal.is_some() } else { literal.is_none() && is_host(host) };
-        if !fits {
-            return Err(NotAHost);
-        }
-        let number = |port: &str| port.parse().ok().filter(|number| *number != 0 && !port.starts_with('+'));
-        let port = port.map(|port| number(port).ok_or(NotAHost)).transpose()?;
-        Ok(Self { host: host.to_owned(), address, port })
-    }
-}
-
-impl Target {
-    /// The port that is meant where none is written: that of HTTPS.
-    fn port_or_default(&self) -> u16 {
-        self.port.unwrap_or(443)
-    }
 }
 
 /// Whether a name is this one or one below it. Case makes no difference.

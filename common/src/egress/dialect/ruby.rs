@@ -20,20 +20,31 @@ pub(super) fn way<'a>(target: &Target, list: &'a str) -> Verdict<'a> {
     }
     let mut rest = list;
     while let Some((member, port, after)) = next(rest) {
-        let meant = port.is_none_or(|port| port == target.port_or_default().to_string());
+        let meant = port.is_none_or(|port| port.parse() == Ok(target.port_or_default()));
         if meant && (by_name(target, member) || by_address(target, member)) {
-            return Verdict::Member(member);
+            return Verdict::Member(whole(list, list.len() - rest.trim_start_matches(BETWEEN).len()));
         }
         rest = after;
     }
     Verdict::Proxy
 }
 
+/// What members are cut at: those of `\s`, too.
+const BETWEEN: [char; 8] = [':', ',', ' ', '\t', '\n', '\x0b', '\x0c', '\r'];
+
+/// The member, as it stands in the list, of which a part begins there.
+fn whole(list: &str, at: usize) -> &str {
+    let cut = |c: char| c != ':' && BETWEEN.contains(&c);
+    let (before, after) = list.split_at_checked(at).unwrap_or((list, ""));
+    let begin = before.rfind(cut).map_or(0, |at| at + 1);
+    let end = at + after.find(cut).unwrap_or(after.len());
+    list.get(begin..end).unwrap_or(list)
+}
+
 /// The next match of `([^:,\s]+)(?::(\d+))?`, and what follows it.
 fn next(list: &str) -> Option<(&str, Option<&str>, &str)> {
-    let between = |c: char| c == ':' || c == ',' || c.is_ascii_whitespace();
-    let list = list.trim_start_matches(between);
-    let (member, after) = list.split_at_checked(list.find(between).unwrap_or(list.len()))?;
+    let list = list.trim_start_matches(BETWEEN);
+    let (member, after) = list.split_at_checked(list.find(BETWEEN).unwrap_or(list.len()))?;
     if member.is_empty() {
         return None;
     }
