@@ -9,6 +9,7 @@ use std::{
 
 use testkit::{
     eventually,
+    netns::Netns,
     process::{Running, sh},
 };
 
@@ -32,6 +33,14 @@ pub fn proxy(args: &[&str]) -> Command {
 /// Puts the address in place that the agent would have put there.
 pub fn with_address() {
     sh("ip addr add 10.96.0.2/32 dev lo");
+}
+
+/// A namespace with the address, and a server `one` at 127.0.0.1:6443.
+pub fn scene() -> Netns {
+    let netns = Netns::enter();
+    with_address();
+    server("one", "127.0.0.1:6443");
+    netns
 }
 
 /// Starts it, and waits until it accepts connections.

@@ -16,7 +16,7 @@ use testkit::{
     process::{Running, field},
 };
 
-use crate::fixture::{Client, proxy, server, start, with_address};
+use crate::fixture::{Client, proxy, scene, server, start, with_address};
 
 const ARGS: [&str; 2] = ["--upstream=127.0.0.1:6443", "--drain-timeout=1h"];
 
@@ -72,9 +72,7 @@ fn stream(seen: &Arc<Seen>) -> JoinHandle<()> {
 
 #[test]
 fn ten_replacements_break_nothing() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let seen = Arc::<Seen>::default();
     let mut current = start(&ARGS);
     let mut clients: Vec<_> = (0..8).map(|_| dial(&seen)).chain((0..50).map(|_| stream(&seen))).collect();
@@ -120,9 +118,7 @@ fn from_one_pid_namespace_to_another() {
 
 #[test]
 fn the_name_outlives_a_kill() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let first = start(&ARGS);
     let second = start(&ARGS);
     first.signal(Signal::SIGKILL);
@@ -141,9 +137,7 @@ fn the_name_outlives_a_kill() {
 
 #[test]
 fn a_newer_one_that_dies_leaves_the_older_one_as_it_was() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let seen = Arc::<Seen>::default();
     let _first = start(&ARGS);
     let streams: Vec<_> = (0..10).map(|_| stream(&seen)).collect();
@@ -163,9 +157,7 @@ fn a_newer_one_that_dies_leaves_the_older_one_as_it_was() {
 
 #[test]
 fn a_frozen_one_is_not_waited_for_for_ever() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let frozen = start(&ARGS);
     let mut client = Client::greeted().0;
     frozen.signal(Signal::SIGSTOP);
@@ -211,9 +203,7 @@ fn sets_that_differ() {
 
 #[test]
 fn another_user_gets_nothing() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let port = "--listen=10.96.0.2:4430";
     let first = start(&[ARGS[0], port]);
     let mut other = crate::fixture::binary();

@@ -2,18 +2,13 @@
 
 use std::{fs, time::Duration};
 
-use testkit::{
-    netns::Netns,
-    process::{Running, field, sh},
-};
+use testkit::process::{Running, field, sh};
 
-use crate::fixture::{Client, LISTEN, PATIENCE, binary, metric, server, start, with_address};
+use crate::fixture::{Client, LISTEN, PATIENCE, binary, metric, scene, start};
 
 #[test]
 fn accepting_pauses_at_the_most() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let _running = start(&["--upstream=127.0.0.1:6443", "--max-connections=3", "--threads=1"]);
     let mut open: Vec<_> = (0..3).map(|_| Client::greeted().0).collect();
     let mut waiting = Client::connect();
@@ -40,9 +35,7 @@ fn ticks(running: &Running) -> u64 {
 
 #[test]
 fn few_descriptors_are_few_connections() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let mut command = std::process::Command::new("sh");
     let program = binary().get_program().to_str().unwrap().to_owned();
     command.args([
@@ -65,9 +58,7 @@ fn few_descriptors_are_few_connections() {
 
 #[test]
 fn without_descriptors_it_waits_for_some() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let running = start(&["--upstream=127.0.0.1:6443", "--threads=2"]);
     // As when the whole machine has none left.
     let limit = |limit: &str| sh(&format!("prlimit --pid={} --nofile={limit}", running.pid()));

@@ -2,7 +2,7 @@
 
 use testkit::{eventually, netns::Netns, process::Running};
 
-use crate::fixture::{Client, binary, metric, page, server, start, with_address};
+use crate::fixture::{Client, binary, metric, page, scene, start, with_address};
 
 fn probe(args: &[&str]) -> (Option<i32>, String) {
     let (status, printed) = Running::start(binary().arg("probe").args(args)).wait();
@@ -11,9 +11,7 @@ fn probe(args: &[&str]) -> (Option<i32>, String) {
 
 #[test]
 fn they_tell_how_it_goes() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let running = start(&["--upstream=127.0.0.1:6443"]);
     let (code, printed) = probe(&["ready"]);
     assert_eq!(code, Some(0), "{printed}");
@@ -98,9 +96,7 @@ fn a_refused_connect_request_is_counted_by_its_status() {
 
 #[test]
 fn the_port_and_the_socket_go_from_one_to_the_next() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let folder = tempfile::tempdir().unwrap();
     let socket = |name: &str| format!("--probe-socket={}", folder.path().join(name).display());
     let old = start(&["--upstream=127.0.0.1:6443", &socket("old")]);

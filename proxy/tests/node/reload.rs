@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path};
 
-use testkit::{eventually, netns::Netns, process::Running};
+use testkit::{eventually, process::Running};
 
-use crate::fixture::{Client, binary, page, server, with_address};
+use crate::fixture::{Client, binary, page, scene, server};
 
 /// As kubelet and editors do it: in one step.
 fn write(path: &Path, text: &str) {
@@ -15,9 +15,7 @@ fn write(path: &Path, text: &str) {
 
 #[test]
 fn endpoints_and_limits_change_and_connections_stay() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     server("two", "127.0.0.2:6443");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proxy.yaml");

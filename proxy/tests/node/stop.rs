@@ -3,17 +3,14 @@
 use std::net::TcpStream;
 
 use nix::sys::signal::Signal;
-use testkit::netns::Netns;
 
-use crate::fixture::{Client, LISTEN, server, start, with_address};
+use crate::fixture::{Client, LISTEN, scene, start};
 
 const DRAINING: &str = "no more connections are accepted";
 
 #[test]
 fn connections_may_end_by_themselves() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let running = start(&["--upstream=127.0.0.1:6443", "--drain-timeout=1h"]);
     let (mut client, _) = Client::greeted();
     running.signal(Signal::SIGTERM);
@@ -30,9 +27,7 @@ fn connections_may_end_by_themselves() {
 
 #[test]
 fn at_the_deadline_they_are_cut() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let running = start(&["--upstream=127.0.0.1:6443", "--drain-timeout=1s"]);
     let (mut client, _) = Client::greeted();
     running.signal(Signal::SIGTERM);
@@ -46,9 +41,7 @@ fn at_the_deadline_they_are_cut() {
 
 #[test]
 fn a_second_signal_cuts_them_at_once() {
-    let _netns = Netns::enter();
-    with_address();
-    server("one", "127.0.0.1:6443");
+    let _netns = scene();
     let running = start(&["--upstream=127.0.0.1:6443", "--drain-timeout=1h"]);
     let (mut client, _) = Client::greeted();
     running.signal(Signal::SIGTERM);
