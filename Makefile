@@ -17,10 +17,10 @@ help: ## This list
 setup: ## Install the Debian packages that demo and test need (as root; else it prints the command)
 	@hack/setup.sh test
 
-demo: ## See both programs work, in a private network namespace
+demo: ## See all programs work, in a private network namespace
 	@hack/setup.sh demo
 	@echo "Building; two to three minutes the first time…"
-	@cargo build --locked --profile $(PROFILE) -p agent -p webhook
+	@cargo build --locked --profile $(PROFILE) -p agent -p webhook -p proxy
 	@MAKE_TARGET=demo hack/in-namespaces.sh demo/demo.sh $(BIN)
 
 test: setup check ## Everything that CI runs: format, lints, all tests, docs, manifests, README
@@ -42,11 +42,11 @@ doc: ## Build the documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps --document-private-items
 
 manifests: ## Check deploy/ against the Kubernetes schemas
-	@cargo build --quiet --locked -p agent -p webhook
+	@cargo build --quiet --locked -p agent -p webhook -p proxy
 	@hack/check-manifests.sh $(TARGET_DIR)/$(HOST)/debug
 
 readme: ## Run the README's examples, and the demo
-	@cargo build --quiet --locked -p agent -p webhook
+	@cargo build --quiet --locked -p agent -p webhook -p proxy
 	@MAKE_TARGET=test hack/in-namespaces.sh demo/demo.sh $(TARGET_DIR)/$(HOST)/debug
 	@MAKE_TARGET=test hack/in-namespaces.sh hack/check-readme.sh $(TARGET_DIR)/$(HOST)/debug
 
@@ -70,9 +70,9 @@ fuzz: ## Give each parser any bytes, FUZZ_SECONDS (60) for each; not part of tes
 	@hack/setup.sh fuzz
 	@hack/fuzz.sh $(TARGET_DIR)/fuzz $(FUZZ_SECONDS)
 
-images: ## Build both images with docker, podman or buildah, and start each once
+images: ## Build all images with docker, podman or buildah, and start each once
 	@hack/setup.sh images
-	@GIT_COMMIT=$(COMMIT) cargo build --locked --release -p agent -p webhook
+	@GIT_COMMIT=$(COMMIT) cargo build --locked --release -p agent -p webhook -p proxy
 	@GIT_COMMIT=$(COMMIT) images/build.sh $(TARGET_DIR)/$(HOST)/release $(TARGET_DIR)/images
 
 audit: ## Licences and advisories of all dependencies (needs cargo-deny)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The main job of both programs, on the real kernel and over real TLS: demo/demo.sh FOLDER-WITH-BINARIES
+# The main job of all programs, on the real kernel and over real TLS: demo/demo.sh FOLDER-WITH-BINARIES
 # Run by `make demo` in namespaces of its own; changes nothing outside them. Ends non-zero at the first surprise.
 set -euo pipefail
 bin=$(realpath "$1")
@@ -108,6 +108,24 @@ cat >"$work/expected.json" <<'END'
 ]
 END
 diff "$work/expected.json" "$work/patch.json" || fail "this is not the expected patch"
+
+title "The whole path of a node: the agent puts the address in place, apiserver-proxy carries what comes there."
+"$bin/apiserver-proxy-sidecar" --ip-address=$ADDRESS --daemon=false 2>"$work/agent.log" || fail "the agent failed"
+say "apiserver-proxy --listen=$ADDRESS:443 --upstream=localhost:9443 --access-log=all"
+"$bin/apiserver-proxy" --listen=$ADDRESS:443 --upstream=localhost:9443 --access-log=all 2>"$work/proxy.log" &
+proxy=$!
+pids+=("$proxy")
+until_true grep -q 'accepting connections' "$work/proxy.log"
+say "curl https://localhost, led to $ADDRESS; the webhook stands for an API server, and its certificate is checked:"
+curl --silent --show-error --cacert "$work/ca.crt" --resolve "localhost:443:$ADDRESS" \
+    -H "Content-Type: application/json" -d "@$testdata/admission.json" \
+    https://localhost/webhook/pod-apiserver-env >"$work/carried.json" || fail "curl failed"
+diff "$work/answer.json" "$work/carried.json" || fail "another answer came through the proxy"
+say "the same answer came. The proxy's log:"
+kill -TERM "$proxy"
+wait "$proxy" || fail "the proxy ended with exit code $?"
+show <"$work/proxy.log"
+grep -q 'connection ended.*outcome=ok' "$work/proxy.log" || fail "the proxy tells of no connection"
 kill -TERM "$webhook"
 wait "$webhook" || fail "the webhook ended with exit code $?"
 

@@ -27,7 +27,8 @@ for manifest in deploy/*.yaml testdata/manifest/*.yaml; do
 done
 # The webhook's as they are, and with the corporate proxy.
 with_proxy=$(mktemp)
-trap 'rm -f "$broken" "$with_proxy"' EXIT
+with_discover=$(mktemp)
+trap 'rm -f "$broken" "$with_proxy" "$with_discover"' EXIT
 sed 's/# - --egress-config/- --egress-config/' deploy/webhook.yaml >"$with_proxy"
 grep -q '^ *- --egress-config=' "$with_proxy" || {
     echo "deploy/webhook.yaml has no line for the corporate proxy" >&2
@@ -48,13 +49,20 @@ for host in api.example.com. 10.96.0.1 10.244.7.7 kubernetes.default.svc; do
         *) echo "with deploy/egress.yaml, kubelet would take the proxy to $host" >&2 && exit 1 ;;
     esac
 done
+# The proxy's as it is, and with endpoints from the cluster.
+sed 's/# discover: //' deploy/node.yaml >"$with_discover"
+grep -q '^ *- --discover$' "$with_discover" || {
+    echo "deploy/node.yaml has no line for --discover" >&2
+    exit 1
+}
+validate "$with_discover"
 "$bin/apiserver-proxy-pod-webhook" manifest webhook | diff deploy/webhook-configuration.yaml - || {
     echo "deploy/webhook-configuration.yaml is not what \`manifest webhook\` prints; write it anew" >&2
     exit 1
 }
 "$venv/bin/python" hack/check-policy.py "$bin/apiserver-proxy-pod-webhook"
 
-"$venv/bin/python" - deploy/*.yaml "$with_proxy" <<'END' | while read -r image args; do
+"$venv/bin/python" - deploy/*.yaml "$with_proxy" "$with_discover" <<'END' | while read -r image args; do
 import sys, yaml
 for path in sys.argv[1:]:
     for document in yaml.safe_load_all(open(path)):

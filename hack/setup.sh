@@ -13,7 +13,8 @@ case "${1:-}" in
         /lib/systemd/systemd=systemd /usr/share/dbus-1/system.conf=dbus strace=strace
         /usr/share/doc/python3-venv=python3-venv wget=wget ruby=ruby /usr/bin/python3=python3
         /usr/lib/python3/dist-packages/requests/__init__.py=python3-requests" ;;
-    images) wanted="$build iptables-nft=iptables ip=iproute2 unshare=util-linux setpriv=util-linux curl=curl jq=jq"
+    images) wanted="$build iptables-nft=iptables ip=iproute2 unshare=util-linux setpriv=util-linux setcap=libcap2-bin
+        curl=curl jq=jq"
         # Any engine that works will do; podman needs no daemon.
         for engine in docker podman buildah; do $engine info >/dev/null 2>&1 && found=yes; done
         [ -n "${found:-}" ] || wanted="$wanted podman=podman runc=runc" ;;

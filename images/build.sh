@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds both images and starts each once: images/build.sh FOLDER-WITH-BINARIES CONTEXTS
+# Builds all images and starts each once: images/build.sh FOLDER-WITH-BINARIES CONTEXTS
 # With docker, podman or buildah, whichever works here. ENGINE=… picks one.
 set -euo pipefail
 bin=$1 contexts=$2
@@ -22,10 +22,11 @@ case $engine in
 esac
 
 "$here/stage.sh" "$bin" "$contexts"
-for image in agent webhook; do
+for image in agent webhook proxy; do
     case $image in
         agent) name=apiserver-proxy-sidecar ;;
         webhook) name=apiserver-proxy-pod-webhook ;;
+        proxy) name=apiserver-proxy ;;
     esac
     "${build[@]}" --quiet --tag "$name:$version" --file "$here/$image.Dockerfile" \
         --build-arg VERSION="$version" --build-arg REVISION="${GIT_COMMIT:-unknown}" "$contexts/$image" >/dev/null

@@ -6,12 +6,18 @@ set -euo pipefail
 bin=$1 contexts=$2
 export PATH="$PATH:/usr/sbin:/sbin"
 
-rm -rf "$contexts/agent" "$contexts/webhook"
+rm -rf "$contexts/agent" "$contexts/webhook" "$contexts/proxy"
 root=$contexts/agent/rootfs
 # Where a container runtime mounts things, dev and proc among them.
-mkdir -p "$root"/{dev,proc,run,usr/sbin} "$contexts/webhook/rootfs"/{dev,proc}
+mkdir -p "$root"/{dev,proc,run,usr/sbin} "$contexts"/{webhook,proxy}/rootfs/{dev,proc}
 install -m 0755 "$bin/apiserver-proxy-pod-webhook" "$contexts/webhook/rootfs/"
 install -m 0755 "$bin/apiserver-proxy-sidecar" "$root/"
+install -m 0755 "$bin/apiserver-proxy" "$contexts/proxy/rootfs/"
+# To listen below port 1024 as any user. Who is not root writes it in a user namespace of its own, where builds without
+# root read it.
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(unshare --map-root-user)
+"${as_root[@]}" setcap cap_net_bind_service=+ep "$contexts/proxy/rootfs/apiserver-proxy"
 
 # Copies a file to the same place in the image, as what its name leads to.
 copy() { install -D -m "$1" "$(realpath "$2")" "$root$2"; }

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{net::sockopt::socket_peercred, process::geteuid};
+use nix::{
+    sys::socket::{getsockopt, sockopt::PeerCredentials},
+    unistd::geteuid,
+};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::{message::receive, name_of};
@@ -53,13 +56,11 @@ fn asked(address: SocketAddr, deadline: Instant) -> io::Result<Answer> {
     // For connect(2) as well, which waits where the queue is full.
     socket.set_write_timeout(Some(left(deadline)))?;
     socket.connect(&SockAddr::unix(OsStr::from_bytes(&bytes))?)?;
-    let (theirs, ours) = (socket_peercred(&socket)?.uid, geteuid());
+    // Not by rustix, which takes the process's number for one above 0: an older one in another container has none here, and
+    // what came out was an error that nobody had made.
+    let (theirs, ours) = (getsockopt(&socket, PeerCredentials)?.uid(), geteuid().as_raw());
     if theirs != ours {
-        let why = format!(
-            "a process of user {} has the name for it, and this is user {}",
-            theirs.as_raw(),
-            ours.as_raw()
-        );
+        let why = format!("a process of user {theirs} has the name for it, and this is user {ours}");
         return Ok(Answer::No(why));
     }
     socket.set_read_timeout(Some(left(deadline)))?;

@@ -98,6 +98,24 @@ fn ten_replacements_break_nothing() {
     }
 }
 
+/// As two containers of a rolling update have it: each in a PID namespace of its own, where the other has no number.
+#[test]
+fn from_one_pid_namespace_to_another() {
+    let _netns = Netns::enter();
+    with_address();
+    server("one", "127.0.0.1:6443");
+    let first = start(&ARGS);
+    let command = proxy(&ARGS);
+    let mut apart = std::process::Command::new("unshare");
+    apart.args(["--pid", "--fork", "--kill-child"]).arg(command.get_program()).args(command.get_args());
+    let second = Running::start(&mut apart);
+    second.wait_for("accepting connections");
+    assert!(second.wait_for("listening address").contains("taken_over=true"), "{}", second.printed());
+    first.signal(Signal::SIGTERM);
+    assert!(first.wait().0.success());
+    Client::greeted().0.echoes("x").unwrap();
+}
+
 #[test]
 fn the_name_outlives_a_kill() {
     let _netns = scene();
