@@ -5,17 +5,18 @@
 
 use std::io;
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::{io::Interest, net::TcpStream};
 
 /// What there is to read, 0 at the end; none if there is nothing at the moment.
 pub(super) fn read(from: &TcpStream, into: &mut [u8]) -> io::Result<Option<usize>> {
     let most = into.len();
-    once(from, Interest::READABLE, most, || rustix::io::read(from, &mut *into))
+    once(from, Interest::READABLE, most, || Ok(recv(from, &mut *into, RecvFlags::empty())?.1))
 }
 
 /// As much as it takes at the moment.
 pub(super) fn write(to: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let sent = once(to, Interest::WRITABLE, bytes.len(), || rustix::io::write(to, bytes))?;
+    let sent = once(to, Interest::WRITABLE, bytes.len(), || send(to, bytes, SendFlags::NOSIGNAL))?;
     Ok(sent.unwrap_or_default())
 }
 
