@@ -9,7 +9,7 @@ demo="$build iptables-nft=iptables iptables-legacy=iptables ip=iproute2 curl=cur
 case "${1:-}" in
     demo) wanted=$demo ;;
     test) wanted="$demo nft=nftables setpriv=util-linux flock=util-linux nsenter=util-linux pgrep=procps
-        /usr/share/doc/python3-venv=python3-venv" ;;
+        dnsmasq=dnsmasq-base /usr/share/doc/python3-venv=python3-venv" ;;
     images) wanted="$build iptables-nft=iptables ip=iproute2 unshare=util-linux setpriv=util-linux curl=curl jq=jq"
         # Any engine that works will do; podman needs no daemon.
         for engine in docker podman buildah; do $engine info >/dev/null 2>&1 && found=yes; done

@@ -1,5 +1,6 @@
 //! What both binaries share.
 //!
+//! - `apiserver`: a small client of API servers, with the feature of that name.
 //! - [`backoff`], [`contention`]: how long to wait after a failure, and when somebody fights back.
 //! - [`egress`]: a corporate proxy, told to Pods and nodes.
 //! - [`files`]: small files, read whole.
@@ -16,8 +17,10 @@
 //! - [`yaml`]: configuration files, and what is wrong in which line of them.
 //! - [`zpages`]: `/livez`, `/readyz`, `/metrics`, `/statusz`, `/flagz`, and a probe for them.
 //!
-//! Nothing in here but [`egress`] knows about nodes, Pods or Kubernetes.
+//! Nothing in here but `apiserver` and [`egress`] knows about nodes, Pods or Kubernetes.
 
+#[cfg(feature = "apiserver")]
+pub mod apiserver;
 pub mod backoff;
 pub mod contention;
 pub mod duration;

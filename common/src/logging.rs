@@ -153,7 +153,7 @@ impl LogConfig {
         };
         let sink = Sink { stderr_from: self.stderr_from, file };
         // Libraries warn of what any client can cause, once a connection; only netlink's warnings are about the node.
-        let ours = ["agent", "common", "webhook"].map(|target| (target, self.level));
+        let ours = ["agent", "common", "proxy", "webhook"].map(|target| (target, self.level));
         let filter = Targets::new().with_default(Level::ERROR).with_target("netlink_proto", Level::WARN);
         let filter = filter.with_targets(ours);
         let builder = tracing_subscriber::fmt().with_max_level(self.level).with_writer(sink);

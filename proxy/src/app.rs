@@ -30,13 +30,11 @@ use crate::{
     listen::ListenError,
     reload::{self, Receivers},
     resolve,
-    shared::{Accepted, Phase, Shared},
+    shared::{Accepted, Phase, Shared, changed},
     status::Status,
     worker,
 };
 
-/// How often is looked whether the first endpoint is known.
-const LOOK: Duration = Duration::from_millis(20);
 /// How long threads may take to end once all connections are cut.
 const LAST: Duration = Duration::from_secs(5);
 
@@ -79,13 +77,13 @@ async fn live(config: Config, source: Option<Source>) -> Result<(), Failed> {
         discover = config.sources.discover,
         "starting"
     );
-    descriptors::raise(config.settings.max_connections);
     let listening = handover::obtain(&config.listen)?;
     for Listening { address, taken_over, .. } in &listening {
         tracing::info!(%address, taken_over, "listening");
     }
     let (inboxes, outboxes): (Vec<_>, Vec<_>) = (0..config.threads).map(|_| unbounded_channel()).unzip();
     let shared = Shared::new(config.settings.clone(), Endpoints::default(), inboxes);
+    shared.limit(descriptors::raise(config.settings.max_connections));
     let sockets = sockets(&listening, outboxes).map_err(Failed::System)?;
     let current = Arc::new(ArcSwap::from_pointee(config.clone()));
     let addresses: Vec<_> = listening.iter().map(|listening| listening.address).collect();
@@ -160,14 +158,9 @@ fn start(shared: &Arc<Shared>, sockets: Sockets) -> io::Result<JoinSet<Result<()
 
 /// Waits until an endpoint is known.
 async fn endpoints(shared: &Shared) {
-    let mut waits = false;
+    let mut others = shared.endpoints_changed();
     while shared.endpoints.load().all().is_empty() {
-        if waits {
-            sleep(LOOK).await;
-        }
-        // Gives those who look for them their turn.
-        waits = true;
-        tokio::task::yield_now().await;
+        changed(&mut others).await;
     }
 }
 

@@ -1,9 +1,8 @@
 //! One connection, from its acceptance to its end.
 
-use std::{future::poll_fn, io, net::SocketAddr, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
@@ -12,10 +11,8 @@ use crate::{
     connect::connect,
     counters::{Counters, Outcome},
     endpoint::Occupied,
-    protocol::{
-        Protocol, Route,
-        connect::{Answer, LONGEST_HEAD, answer},
-    },
+    greet::{NotGreeted, greet},
+    protocol::{Protocol, Route},
     relay::{End, Relay, broken, reset},
     shared::{AccessLog, Settings, Shared},
 };
@@ -105,44 +102,19 @@ async fn reach(
             let destination =
                 client.local_addr().map_err(|error| failed(Outcome::Client, error.to_string(), endpoint))?;
             let greeting = protocol.greeting(Some(Route::new(peer, destination)));
-            let greeted = greet(counters, &mut upstream, &greeting, protocol);
-            let greeted = timeout(settings.connect_timeout, greeted).await;
-            let late = Err((Outcome::Refused, "no answer to CONNECT in time".to_owned()));
-            greeted.unwrap_or(late).map_err(|(outcome, why)| failed(outcome, why, endpoint))?
+            let greeted = timeout(settings.connect_timeout, greet(&mut upstream, &greeting, protocol)).await;
+            let late = |_| failed(Outcome::Refused, "no answer to CONNECT in time".to_owned(), endpoint);
+            greeted.map_err(late)?.map_err(|error| match error {
+                NotGreeted::Refused(status) => {
+                    counters.refused(status);
+                    failed(Outcome::Refused, error.to_string(), endpoint)
+                }
+                NotGreeted::Broken(error) => failed(Outcome::Upstream, error.to_string(), endpoint),
+                error => failed(Outcome::Refused, error.to_string(), endpoint),
+            })?
         }
     };
     Ok(Established { upstream, occupied, early })
-}
-
-/// Says what comes before the connection's own bytes, and hears the answer if there is one to come. Returns what came
-/// after that.
-async fn greet(
-    counters: &Counters,
-    upstream: &mut TcpStream,
-    greeting: &[u8],
-    protocol: &Protocol,
-) -> Result<Vec<u8>, (Outcome, String)> {
-    let broken = |error: io::Error| (Outcome::Upstream, error.to_string());
-    upstream.write_all(greeting).await.map_err(broken)?;
-    let Protocol::HttpConnect(_) = protocol else { return Ok(Vec::new()) };
-    let mut head = Vec::with_capacity(256);
-    loop {
-        let mut more = upstream.take((LONGEST_HEAD - head.len()) as u64 + 1);
-        if more.read_buf(&mut head).await.map_err(broken)? == 0 {
-            return Err((Outcome::Refused, "CONNECT was answered by an end".to_owned()));
-        }
-        match answer(&head) {
-            Answer::Partial if head.len() <= LONGEST_HEAD => {}
-            Answer::Open(length) => return Ok(head.split_off(length)),
-            Answer::Refused(status) => {
-                counters.refused(status);
-                return Err((Outcome::Refused, format!("CONNECT was answered by {status}")));
-            }
-            Answer::Partial | Answer::Malformed => {
-                return Err((Outcome::Refused, "CONNECT was not answered in HTTP".to_owned()));
-            }
-        }
-    }
 }
 
 /// An endpoint's side of a connection.
@@ -211,7 +183,7 @@ async fn carry(
 }
 
 /// Waits until the endpoint has failed and there is a better one.
-async fn has_to_end(shared: &Shared, occupied: &Occupied) -> &'static str {
+pub async fn has_to_end(shared: &Shared, occupied: &Occupied) -> &'static str {
     let endpoint = occupied.endpoint();
     let changed = endpoint.changed();
     loop {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use common::sparing::Sparing;
 use tokio::sync::{Notify, mpsc::UnboundedSender, watch};
 
 use crate::{
@@ -101,6 +102,10 @@ pub struct Shared {
     room: Notify,
     /// How often there was none.
     pub paused: AtomicU64,
+    /// Connections that the system lets us have, whatever the settings say.
+    ceiling: AtomicU64,
+    /// Told when the endpoints are others.
+    endpoints_changed: watch::Sender<()>,
 }
 
 impl Shared {
@@ -121,6 +126,8 @@ impl Shared {
             open: AtomicU64::new(0),
             room: Notify::new(),
             paused: AtomicU64::new(0),
+            ceiling: AtomicU64::new(u64::MAX),
+            endpoints_changed: watch::Sender::new(()),
         })
     }
 
@@ -137,18 +144,35 @@ impl Shared {
 
     /// Waits until there is room for another connection.
     pub async fn has_room(&self) {
-        let most = || self.settings.load().max_connections;
-        if self.open() < most() {
+        if self.open() < self.most() {
             return;
         }
         self.paused.fetch_add(1, Ordering::Relaxed);
+        static LINES: Sparing = Sparing::new();
+        if let Some(left_out) = LINES.turn() {
+            tracing::warn!(
+                open = self.open(),
+                left_out,
+                "as many connections as there may be; accepting waits for one to end"
+            );
+        }
         loop {
             let told = self.room.notified();
-            if self.open() < most() {
+            if self.open() < self.most() {
                 return;
             }
             told.await;
         }
+    }
+
+    /// Connections at once.
+    fn most(&self) -> u64 {
+        self.settings.load().max_connections.min(self.ceiling.load(Ordering::Relaxed))
+    }
+
+    /// Whatever the settings say, there will be no more connections than that at once.
+    pub fn limit(&self, connections: u64) {
+        self.ceiling.store(connections, Ordering::Relaxed);
     }
 
     /// Settings were changed: there may be room now.
@@ -166,7 +190,7 @@ impl Shared {
     pub fn closed(&self, desk: &Desk) {
         let open = self.open.fetch_sub(1, Ordering::Relaxed);
         desk.counters.open.fetch_sub(1, Ordering::Relaxed);
-        if open >= self.settings.load().max_connections {
+        if open >= self.most() {
             self.room.notify_waiters();
         }
     }
@@ -184,5 +208,24 @@ impl Shared {
         let open = |desk: &Desk| desk.counters.open.load(Ordering::Relaxed);
         let least = self.desks.iter().min_by_key(|desk| open(desk))?;
         (open(desk) > open(least)).then_some(least)
+    }
+
+    /// Puts other endpoints in place. There is one who does ([`keep`](crate::resolve::keep)).
+    pub fn replace_endpoints(&self, endpoints: Endpoints) {
+        self.endpoints.store(Arc::new(endpoints));
+        self.endpoints_changed.send_replace(());
+    }
+
+    /// Tells when the endpoints are others.
+    #[must_use]
+    pub fn endpoints_changed(&self) -> watch::Receiver<()> {
+        self.endpoints_changed.subscribe()
+    }
+}
+
+/// Waits for a change. There is none once nobody is left who could make one.
+pub async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        std::future::pending().await
     }
 }

@@ -13,6 +13,7 @@ mod conflict;
 mod iptables;
 mod netlink;
 mod nft;
+mod proxy;
 mod unix;
 
 pub use admission::admission_review;
@@ -21,6 +22,7 @@ pub use conflict::{conflict_elements, conflict_legacy, conflict_rule};
 pub use iptables::{iptables_answer, iptables_listing};
 pub use netlink::{netlink_events, netlink_messages};
 pub use nft::{is_whole, nft_listing};
+pub use proxy::{connect_answer, endpoint_slices, kept_endpoints};
 pub use unix::unix_socket_names;
 
 use agent::rules::{self, Rule};
@@ -29,14 +31,17 @@ use agent::rules::{self, Rule};
 pub type Check = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Check; 12] = [
+pub const ALL: [Check; 15] = [
     ("admission_review", admission_review),
     ("certificate_secret", certificate_secret),
+    ("connect_answer", connect_answer),
     ("conflict_elements", conflict_elements),
     ("conflict_legacy", conflict_legacy),
     ("conflict_rule", conflict_rule),
+    ("endpoint_slices", endpoint_slices),
     ("iptables_answer", iptables_answer),
     ("iptables_listing", iptables_listing),
+    ("kept_endpoints", kept_endpoints),
     ("netlink_events", netlink_events),
     ("netlink_messages", netlink_messages),
     ("nft_listing", nft_listing),

@@ -9,15 +9,15 @@ use common::{
 use super::{PROGRAM, values};
 use crate::{
     balance::Balance,
+    health::Check,
     protocol::{
         connect::{Authority, Header},
         tlv::Tlv,
     },
 };
 
-pub(super) const PROTOCOLS: [&str; 4] = ["tcp", "proxy-v1", "proxy-v2", "http-connect"];
-pub(super) const CHECKS: [&str; 3] = ["tcp", "tls", "https"];
-pub(super) const ACCESS_LOGS: [&str; 3] = ["off", "errors", "all"];
+const PROTOCOLS: [&str; 4] = ["tcp", "proxy-v1", "proxy-v2", "http-connect"];
+const ACCESS_LOGS: [&str; 3] = ["off", "errors", "all"];
 /// More threads than that carry no more.
 const MOST_THREADS: u64 = 64;
 const MOST_CONNECTIONS: u64 = 1_000_000;
@@ -79,7 +79,7 @@ fn upstreams() -> [Arg; 12] {
             .action(ArgAction::Append),
         one_of("balance", Balance::VALUES, "[optional] how connections are spread: least-connections or round-robin.")
             .default_value("least-connections"),
-        one_of("health-check", CHECKS, "[optional] how endpoints are checked: tcp (a connect), tls (a handshake) or https (GET /readyz).")
+        one_of("health-check", Check::VALUES, "[optional] how endpoints are checked: tcp (a connect), tls (a handshake) or https (GET /readyz).")
             .default_value("tcp"),
         value("health-sni", "string", values::server_name, "[optional] server name for tls and https; the upstream's own if empty.")
             .default_value(""),

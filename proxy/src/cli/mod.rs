@@ -157,11 +157,7 @@ impl Config {
             probe_socket: zpages::place(text("probe-socket"), PROGRAM.name),
             sources,
             health: HealthSettings {
-                kind: match text("health-check") {
-                    "tls" => Check::Tls,
-                    "https" => Check::Https,
-                    _ => Check::Tcp,
-                },
+                kind: Check::from_value(text("health-check")).ok_or_else(|| missing("health-check"))?,
                 sni: Some(text("health-sni").to_owned()).filter(|name| !name.is_empty()),
                 interval: time("health-interval")?,
                 timeout: time("health-timeout")?,

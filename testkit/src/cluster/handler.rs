@@ -23,7 +23,8 @@ use super::{
 };
 
 /// What may stand in a query. Anything else would be done wrong in silence.
-const PARAMETERS: [&str; 12] = [
+const PARAMETERS: [&str; 13] = [
+    "labelSelector",
     "allowWatchBookmarks",
     "fieldManager",
     "fieldSelector",
@@ -156,7 +157,7 @@ fn list(store: &Store, kind: &Kind, asked: &Asked) -> Result<Value, Refusal> {
         return Err(Refusal::future(version, store.version()));
     }
     let mut items: Vec<Value> =
-        store.list(kind, &asked.namespace, &asked.name).into_iter().cloned().collect();
+        asked.selected(store.list(kind, &asked.namespace, &asked.name)).into_iter().cloned().collect();
     // The list says what they are.
     for item in items.iter_mut().filter_map(Value::as_object_mut) {
         item.retain(|key, _| key != "kind" && key != "apiVersion");

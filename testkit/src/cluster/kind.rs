@@ -6,6 +6,7 @@ use axum::{
     extract::Query,
     http::{Method, Uri},
 };
+use serde_json::Value;
 
 use super::refusal::Refusal;
 
@@ -32,6 +33,14 @@ const KINDS: &[Kind] = &[
         kind: "MutatingWebhookConfiguration",
         namespaced: false,
         unconditional: false,
+    },
+    Kind {
+        group: "discovery.k8s.io",
+        version: "v1",
+        resource: "endpointslices",
+        kind: "EndpointSlice",
+        namespaced: true,
+        unconditional: true,
     },
     access("clusterroles", "ClusterRole", false),
     access("clusterrolebindings", "ClusterRoleBinding", false),
@@ -138,6 +147,17 @@ impl Asked {
     /// Is a flag of the query set?
     pub(super) fn wants(&self, flag: &str) -> bool {
         self.query.get(flag).is_some_and(|value| value == "1" || value == "true")
+    }
+
+    /// Those of some objects that have the labels of the query. Of selectors the fake knows `label=value,…`.
+    pub(super) fn selected<'a>(&self, mut objects: Vec<&'a Value>) -> Vec<&'a Value> {
+        let selector = self.query.get("labelSelector").map(String::as_str).unwrap_or_default();
+        let wanted = || selector.split(',').filter_map(|part| part.split_once('='));
+        objects.retain(|object| {
+            wanted()
+                .all(|(label, value)| object["metadata"]["labels"][label] == value.trim_start_matches('='))
+        });
+        objects
     }
 
     /// A version in the query.

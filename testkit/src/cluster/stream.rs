@@ -45,7 +45,7 @@ pub(super) fn watch(shared: &Arc<Shared>, kind: &'static Kind, asked: Asked) -> 
     let initial = asked.wants("sendInitialEvents");
     let mut first = Vec::new();
     if since == 0 || initial {
-        let there = store.list(kind, &asked.namespace, &asked.name);
+        let there = asked.selected(store.list(kind, &asked.namespace, &asked.name));
         first.extend(there.into_iter().map(|object| event("ADDED", object)));
     }
     if initial {
@@ -103,7 +103,11 @@ impl Watching {
         let mut events = std::mem::take(&mut self.first);
         let store = self.shared.store();
         match store.since(self.version, self.kind, &self.asked.namespace, &self.asked.name) {
-            Ok(later) => events.extend(later.into_iter().map(|one| event(one.what, &one.object))),
+            Ok(later) => {
+                let asked = &self.asked;
+                let later = later.into_iter().filter(|one| !asked.selected(vec![&one.object]).is_empty());
+                events.extend(later.map(|one| event(one.what, &one.object)));
+            }
             Err(refusal) => {
                 events.push(event("ERROR", &refusal.status()));
                 self.ended = true;

@@ -20,7 +20,7 @@ testkit::cluster_cases! {
     access: by_name, of_a_group_and_the_whole_cluster, in_one_namespace;
     errors: recorded_answers, conflicts, an_object_of_the_same_name_is_another_one, an_update_without_a_version,
         what_can_not_be_read, what_a_secret_must_have, what_is_not_there, a_creation_that_can_not_be;
-    objects: a_life, an_update_that_changes_nothing_keeps_its_version, patches, lists, names_are_generated,
+    objects: a_life, an_update_that_changes_nothing_keeps_its_version, patches, lists, lists_by_label, names_are_generated,
         what_is_empty_is_left_out, webhooks_have_defaults;
     watches: from_a_version, from_what_is_there, a_list_by_a_watch, from_too_long_ago;
 }

@@ -92,6 +92,24 @@ pub fn patches(cluster: &Cluster) {
     assert!(refused["message"].as_str().unwrap().starts_with("error decoding patch: "), "{refused}");
 }
 
+pub fn lists_by_label(cluster: &Cluster) {
+    for (name, labels) in
+        [("a", json!({"of": "x", "more": "y"})), ("b", json!({"of": "z"})), ("c", json!({}))]
+    {
+        let mut object = secret(name, "1");
+        object["metadata"]["labels"] = labels;
+        cluster.create(SECRETS, &object);
+    }
+    for (selector, expected) in
+        [("of%3Dx", json!(["a"])), ("of%3Dx,more%3D%3Dy", json!(["a"])), ("of%3Dy", json!([]))]
+    {
+        let list = cluster.get(&format!("{SECRETS}?labelSelector={selector}"));
+        let names: Vec<_> =
+            list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone()).collect();
+        assert_eq!(json!(names), expected, "{selector}");
+    }
+}
+
 pub fn lists(cluster: &Cluster) {
     for name in ["b", "a"] {
         cluster.create(SECRETS, &secret(name, "1"));

@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::backoff::Backoff;
+use common::{apiserver::Server, backoff::Backoff};
 
 use super::{
-    Place, connect,
+    Place,
     kept::Kept,
     look::{Looked, Watch},
-    objects::Object,
+    objects::{Object, PURPOSE},
     pair::{Known, Pair},
 };
 use crate::{certificates::Certificates, metrics::Metrics};
@@ -42,7 +42,7 @@ impl Keeper {
     /// # Errors
     /// When there is none to be found.
     pub async fn connect(place: &Place, clock: fn() -> i64) -> anyhow::Result<Self> {
-        connect::configuration().await?;
+        Server::find(PURPOSE).await?;
         let secret = Object::secret(&place.namespace, &place.secret);
         let registration = Object::webhook_configuration(&place.registration);
         Ok(Self {

@@ -12,7 +12,6 @@
 
 pub mod authorities;
 pub mod clock;
-mod connect;
 pub mod decide;
 mod keeper;
 mod kept;
@@ -21,7 +20,6 @@ mod objects;
 pub mod pair;
 pub mod registration;
 pub mod secret;
-mod trust;
 
 pub use self::keeper::Keeper;
 

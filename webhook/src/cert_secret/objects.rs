@@ -8,12 +8,15 @@ use axum::{
     body::Bytes,
     http::{Method, StatusCode, header},
 };
+use common::apiserver::{Answer, Ask, Server};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::connect::{self, Answer};
+use crate::cli::PROGRAM;
 
+/// What the API server is for, in errors.
+pub const PURPOSE: &str = "to keep the certificate in (--cert-secret)";
 /// How long an answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long to wait for a change, at most, before the object is read again.
@@ -110,7 +113,7 @@ impl Object {
     async fn ask(&self, method: Method, body: Vec<u8>) -> Result<(Value, Option<i64>), ApiError> {
         let path = format!("{}/{}", self.collection, self.name);
         let answered = async {
-            let response = connect::ask(method, &path, body).await.map_err(ApiError::failed)?;
+            let response = ask(method, &path, body).await.map_err(ApiError::failed)?;
             let date = date(&response);
             let body = accepted(response).await?;
             let object = serde_json::from_slice(&body);
@@ -133,7 +136,7 @@ impl Object {
             WATCH_TIME.as_secs(),
             version.unwrap_or_default()
         );
-        let begun = tokio::time::timeout(ANSWER_TIME, connect::ask(Method::GET, &path, Vec::new())).await;
+        let begun = tokio::time::timeout(ANSWER_TIME, ask(Method::GET, &path, Vec::new())).await;
         let mut response = begun.map_err(|_| ApiError::late())?.map_err(ApiError::failed)?;
         if !response.status().is_success() {
             return accepted(response).await.map(drop);
@@ -154,6 +157,10 @@ impl Object {
         };
         tokio::time::timeout(WATCH_TIME, first).await.unwrap_or(Ok(()))
     }
+}
+
+async fn ask(method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Answer> {
+    Server::find(PURPOSE).await?.ask(Ask { program: PROGRAM.name, method, path, body }).await
 }
 
 /// What a line of a watch tells of.

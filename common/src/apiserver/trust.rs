@@ -16,9 +16,11 @@ use secrecy::ExposeSecret;
 ///
 /// # Errors
 /// When either can't be used.
-pub fn client(config: &Config) -> anyhow::Result<Arc<ClientConfig>> {
+pub(super) fn client(config: &Config) -> anyhow::Result<Arc<ClientConfig>> {
     if config.accept_invalid_certs {
-        bail!("KUBECONFIG has insecure-skip-tls-verify, and a Secret is not written to just anybody");
+        bail!(
+            "KUBECONFIG has insecure-skip-tls-verify, and not just anybody is believed: put the CA into certificate-authority"
+        );
     }
     let mut roots = RootCertStore::empty();
     for authority in config.root_cert.iter().flatten() {

@@ -1,0 +1,169 @@
+//! Whether endpoints are well: each is checked on its own, at times that chance has a part in.
+//!
+//! Connections that fail mark an endpoint as well, at once; the next check comes soon then, and one that succeeds brings
+//! the endpoint back.
+
+mod check;
+pub mod decide;
+mod trust;
+
+use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls::ClientConfig;
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use self::{
+    check::check,
+    decide::{Found, Row, Verdict},
+};
+use crate::{
+    endpoint::Endpoint,
+    shared::{Shared, changed},
+};
+
+/// How endpoints are checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthSettings {
+    /// What is looked at.
+    pub kind: Check,
+    /// The name that TLS is for; without one none is sent.
+    pub sni: Option<String>,
+    /// From one check to the next.
+    pub interval: Duration,
+    /// After which a check has failed.
+    pub timeout: Duration,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Check {
+    /// A connection comes about.
+    #[default]
+    Tcp,
+    /// And TLS on it, with any certificate.
+    Tls,
+    /// And `GET /readyz` is answered by 2xx, or by 401.
+    Https,
+}
+
+impl Check {
+    /// As a flag has them.
+    pub const VALUES: [&str; 3] = ["tcp", "tls", "https"];
+
+    /// The one of that name.
+    #[must_use]
+    pub fn from_value(value: &str) -> Option<Self> {
+        match value {
+            "tcp" => Some(Self::Tcp),
+            "tls" => Some(Self::Tls),
+            "https" => Some(Self::Https),
+            _ => None,
+        }
+    }
+}
+
+/// Checks all endpoints, for as long as it is polled.
+pub async fn watch(shared: Arc<Shared>, settings: watch::Receiver<HealthSettings>) -> Infallible {
+    let trust = match trust::anybody() {
+        Ok(trust) => trust,
+        Err(error) => {
+            tracing::error!(%error, "no health checks: TLS does not work");
+            std::future::pending().await
+        }
+    };
+    let mut endpoints_changed = shared.endpoints_changed();
+    let (mut checks, mut running) =
+        (JoinSet::new(), HashMap::<SocketAddr, (Arc<Endpoint>, AbortHandle)>::new());
+    loop {
+        let endpoints = shared.endpoints.load_full();
+        // One that has left and come back is another one.
+        let is_there = |known: &Arc<Endpoint>| endpoints.all().iter().any(|there| Arc::ptr_eq(there, known));
+        running.retain(|_, (known, task)| {
+            let stays = is_there(known);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for endpoint in endpoints.all() {
+            running.entry(endpoint.address).or_insert_with(|| {
+                let task = keep_checking(
+                    Arc::clone(&shared),
+                    Arc::clone(endpoint),
+                    settings.clone(),
+                    Arc::clone(&trust),
+                );
+                (Arc::clone(endpoint), checks.spawn(task))
+            });
+        }
+        tokio::select! {
+            () = changed(&mut endpoints_changed) => {}
+            Some(_) = checks.join_next() => {}
+        }
+    }
+}
+
+/// Checks one endpoint until it is told to stop.
+async fn keep_checking(
+    shared: Arc<Shared>,
+    endpoint: Arc<Endpoint>,
+    mut settings: watch::Receiver<HealthSettings>,
+    trust: Arc<ClientConfig>,
+) {
+    let mut row = Row::default();
+    let mut troubled = false;
+    let marked = endpoint.changed();
+    let mut current = settings.borrow_and_update().clone();
+    let mut due = Instant::now() + decide::first(current.interval, fastrand::f64());
+    loop {
+        // Before the look at its health, so that nothing falls in between.
+        let told = marked.notified();
+        let was_healthy = endpoint.is_healthy();
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = told, if was_healthy => {
+                due = due.min(Instant::now() + decide::soon(current.interval, fastrand::f64()));
+                continue;
+            }
+            () = changed(&mut settings) => {
+                current = settings.borrow_and_update().clone();
+                due = Instant::now() + decide::first(current.interval, fastrand::f64());
+                continue;
+            }
+        }
+        let protocol = shared.settings.load_full();
+        let found = check(endpoint.address, &protocol.protocol, &current, &trust).await;
+        due = Instant::now() + decide::next(current.interval, fastrand::f64());
+        if let Found::Nothing(error) = &found
+            && !troubled
+        {
+            tracing::warn!(error, "cannot check endpoints at the moment");
+        }
+        troubled = matches!(found, Found::Nothing(_));
+        apply(&endpoint, row.take(&found, endpoint.is_healthy()), found);
+    }
+}
+
+/// Takes note of a verdict, and says what is new.
+fn apply(endpoint: &Endpoint, verdict: Verdict, found: Found) {
+    let (healthy, refuses) = match verdict {
+        Verdict::Same => return,
+        Verdict::Healthy => (true, false),
+        Verdict::Unhealthy { refuses } => (false, refuses),
+    };
+    if !endpoint.set_health(healthy, refuses) {
+        return;
+    }
+    match found {
+        Found::Fails { why, .. } | Found::Bad(why) => {
+            tracing::warn!(endpoint = %endpoint.address, why, "endpoint failed: its checks did");
+        }
+        Found::Good | Found::Nothing(_) => {
+            tracing::info!(endpoint = %endpoint.address, "endpoint is well again")
+        }
+    }
+}
