@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::Duration,
 };
@@ -20,6 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The proxy in a namespace of its own.
 pub struct Proxy {
     pub running: Running,
+    pipes_at_start: usize,
     _netns: Netns,
 }
 
@@ -29,7 +30,8 @@ impl Proxy {
         let netns = Netns::enter();
         let prepared = prepare();
         let running = launch(Command::new(env!("CARGO_BIN_EXE_apiserver-proxy")), upstream, flags);
-        (Self { running, _netns: netns }, prepared)
+        let pipes_at_start = count_pipes(&running);
+        (Self { running, pipes_at_start, _netns: netns }, prepared)
     }
 
     /// In front of a listener that is the test's own.
@@ -44,17 +46,9 @@ impl Proxy {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// What its descriptors are.
-    pub fn descriptors(&self) -> Vec<PathBuf> {
-        let folder = fs::read_dir(format!("/proc/{}/fd", self.running.pid())).unwrap();
-        folder.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok()).collect()
-    }
-
-    /// Ends of pipes that it has.
+    /// Ends of pipes that it has, those of its start not counted.
     pub fn pipes(&self) -> usize {
-        let is_pipe = |path: &&PathBuf| path.to_string_lossy().starts_with("pipe:");
-        // Two are its standard output and error.
-        self.descriptors().iter().filter(is_pipe).count().saturating_sub(2)
+        count_pipes(&self.running) - self.pipes_at_start
     }
 
     /// The value of a metric, with its labels.
@@ -74,6 +68,12 @@ impl Proxy {
     }
 }
 
+fn count_pipes(running: &Running) -> usize {
+    let folder = fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap();
+    let paths = folder.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    paths.filter(|path| path.to_string_lossy().starts_with("pipe:")).count()
+}
+
 /// Starts the binary by that command.
 pub fn launch(mut command: Command, upstream: &str, flags: &[&str]) -> Running {
     let listens = flags.iter().any(|flag| flag.starts_with("--listen"));
@@ -81,6 +81,8 @@ pub fn launch(mut command: Command, upstream: &str, flags: &[&str]) -> Running {
     if !listens {
         command.arg(format!("--listen={LISTEN}"));
     }
+    // Checks are connections, too, and the test's listeners count theirs: the first comes at random within this time.
+    command.arg("--health-interval=1000h");
     let running = Running::start(&mut command);
     running.wait_for("accepting connections");
     running
