@@ -31,38 +31,36 @@ fn plan() -> impl Strategy<Value = Plan> {
     })
 }
 
-/// A stream of bytes that everybody can make again.
-fn fill(random: &mut fastrand::Rng, piece: &mut [u8]) {
-    // Eight bytes at a time, whatever the sizes of pieces.
-    random.fill(piece);
+/// What one side sends.
+fn content(plan: &Plan) -> Vec<u8> {
+    let mut content = vec![0; plan.length];
+    fastrand::Rng::with_seed(plan.seed).fill(&mut content);
+    content
 }
 
-fn send(mut stream: TcpStream, plan: &Plan) {
-    let (mut content, mut sizes) =
-        (fastrand::Rng::with_seed(plan.seed), fastrand::Rng::with_seed(!plan.seed));
-    let (mut left, mut place) = (plan.length, vec![0; plan.send]);
-    while left > 0 {
-        let size = sizes.usize(1..=plan.send).min(left);
-        fill(&mut content, &mut place[..size]);
-        stream.write_all(&place[..size]).unwrap();
-        left -= size;
+fn send(mut stream: &TcpStream, plan: &Plan, content: &[u8]) {
+    let mut sizes = fastrand::Rng::with_seed(!plan.seed);
+    let mut rest = content;
+    while !rest.is_empty() {
+        let (piece, later) = rest.split_at(sizes.usize(1..=plan.send).min(rest.len()));
+        stream.write_all(piece).unwrap();
+        rest = later;
     }
     stream.shutdown(Shutdown::Write).unwrap();
 }
 
-fn receive(mut stream: TcpStream, plan: &Plan) {
-    let mut content = fastrand::Rng::with_seed(plan.seed);
-    let (mut received, mut place, mut expected) = (0, vec![0; plan.read], vec![0; plan.read]);
+fn receive(mut stream: &TcpStream, plan: &Plan, content: &[u8]) {
+    let (mut received, mut place) = (0, vec![0; plan.read]);
     loop {
         let size = stream.read(&mut place).unwrap();
         if size == 0 {
             break;
         }
-        fill(&mut content, &mut expected[..size]);
-        assert!(place[..size] == expected[..size], "other bytes between {received} and {}", received + size);
+        let expected = &content[received..received + size];
+        assert!(place[..size] == *expected, "other bytes between {received} and {}", received + size);
         received += size;
     }
-    assert_eq!(received, plan.length);
+    assert_eq!(received, content.len());
 }
 
 #[test]
@@ -77,13 +75,12 @@ fn arrive_in_order_both_ways() {
     TestRunner::new(config)
         .run(&(plan(), plan()), |(out, back)| {
             let (client, server) = pair(&listener);
+            let (sent, answered) = (content(&out), content(&back));
             std::thread::scope(|scope| {
-                let (client, server) = (&client, &server);
-                let (out, back) = (&out, &back);
-                scope.spawn(move || send(client.try_clone().unwrap(), out));
-                scope.spawn(move || send(server.try_clone().unwrap(), back));
-                scope.spawn(move || receive(server.try_clone().unwrap(), out));
-                scope.spawn(move || receive(client.try_clone().unwrap(), back));
+                scope.spawn(|| send(&client, &out, &sent));
+                scope.spawn(|| send(&server, &back, &answered));
+                scope.spawn(|| receive(&server, &out, &sent));
+                scope.spawn(|| receive(&client, &back, &answered));
             });
             Ok(())
         })
