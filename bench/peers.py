@@ -74,6 +74,7 @@ stream {{
         listen 127.0.0.1:{port} backlog=4096 so_keepalive=15s:15s:9;
         proxy_pass 127.0.0.1:{upstream};
         proxy_socket_keepalive on;
+        proxy_half_close on;
         proxy_connect_timeout 5s;
         proxy_timeout 1h;
     }}
