@@ -52,19 +52,25 @@ readme: ## Run the README's examples, and the demo
 
 bench: ## Measure what the specifications give figures for
 	@hack/setup.sh bench
-	@cargo build --quiet --locked --release -p agent -p webhook --bins --examples
+	@cargo build --quiet --locked --release -p agent -p proxy -p webhook --bins --examples
+	@/usr/bin/python3 -m venv $(TARGET_DIR)/venv-bench
+	@$(TARGET_DIR)/venv-bench/bin/pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt
 	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/agent.py $(TARGET_DIR)/$(HOST)/release
 	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/webhook.py $(TARGET_DIR)/$(HOST)/release
+	@MAKE_TARGET=bench hack/in-namespaces.sh /usr/bin/python3 bench/proxy.py $(TARGET_DIR)/$(HOST)/release \
+		$(TARGET_DIR)/venv-bench/bin/envoy
 
-soak: ## Chaos and hand-overs of the agent ten times; the webhook's renewals under full load
+soak: ## Chaos and hand-overs of the agent ten times; the webhook's renewals and the proxy under full load
 	@hack/setup.sh test
-	cargo test --quiet --locked -p agent -p webhook --no-run
+	cargo test --quiet --locked -p agent -p proxy -p webhook --no-run
 	@for run in 1 2 3 4 5 6 7 8 9 10; do MAKE_TARGET=soak hack/in-namespaces.sh \
 		cargo test --quiet --locked --offline -p agent --test node -- --nocapture chaos || exit 1; done
 	@HANDOVERS=10 MAKE_TARGET=soak hack/in-namespaces.sh \
 		cargo test --quiet --locked --offline -p agent --test node -- --nocapture dials_during
 	@RENEWALS=3 WEBHOOK_LOAD=2000 MAKE_TARGET=soak hack/in-namespaces.sh \
 		cargo test --quiet --locked --offline -p webhook --test cert_secret -- --nocapture --test-threads=1 under_load
+	@SLOW_GIGABYTES=10 IDLE_PAIRS=10000 MAKE_TARGET=soak hack/in-namespaces.sh \
+		cargo test --quiet --locked --offline -p proxy --test peers -- --nocapture slow:: idle::
 
 fuzz: ## Give each parser any bytes, FUZZ_SECONDS (60) for each; not part of test
 	@hack/setup.sh fuzz

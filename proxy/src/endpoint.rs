@@ -19,6 +19,7 @@ pub struct Endpoint {
     /// Connects fail outright, as when nobody listens.
     refuses: AtomicBool,
     open: AtomicU32,
+    failures: AtomicU32,
     /// Tells its connections to look whether they should end.
     changed: Arc<Notify>,
 }
@@ -32,6 +33,7 @@ impl Endpoint {
             healthy: AtomicBool::new(true),
             refuses: AtomicBool::new(false),
             open: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
             changed: Arc::default(),
         })
     }
@@ -53,9 +55,16 @@ impl Endpoint {
         self.refuses.store(refuses, Ordering::Relaxed);
         let before = self.healthy.swap(healthy, Ordering::Relaxed);
         if !healthy {
+            self.failures.fetch_add(1, Ordering::Relaxed);
             self.changed.notify_waiters();
         }
         before != healthy
+    }
+
+    /// How often it has failed so far. Counted before its connections are told.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// What its connections wait for.

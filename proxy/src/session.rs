@@ -8,12 +8,12 @@ use tokio::{
 };
 
 use crate::{
-    connect::{connect, tune},
+    connect::connect,
     counters::{Counters, Outcome},
     endpoint::Occupied,
     greet::{NotGreeted, greet},
     protocol::{Protocol, Route},
-    relay::{End, Relay},
+    relay::{End, Relay, broken, reset},
     shared::{AccessLog, Settings, Shared},
 };
 
@@ -36,9 +36,14 @@ struct Ended {
 pub async fn serve(shared: &Shared, counters: &Counters, client: TcpStream, peer: SocketAddr) {
     let (settings, begun) = (shared.settings.load_full(), Instant::now());
     // In a box, so that a connection that lives long is small.
-    let ended = match Box::pin(establish(shared, counters, &settings, client, peer)).await {
-        Ok((relay, occupied)) => carry(shared, counters, &settings, relay, &occupied).await,
-        Err(ended) => ended,
+    let established = Box::pin(establish(shared, counters, &settings, &client, peer)).await;
+    let ended = match established {
+        Ok(established) => carry(shared, counters, &settings, &client, established).await,
+        Err(ended) => {
+            // An orderly end would look like an empty answer.
+            reset(&client);
+            ended
+        }
     };
     counters.ended(ended.outcome);
     counters.lasted.observe(begun.elapsed());
@@ -61,14 +66,30 @@ pub async fn serve(shared: &Shared, counters: &Counters, client: TcpStream, peer
     }
 }
 
+/// Finds the other side, for as long as the client is there.
 async fn establish(
     shared: &Shared,
     counters: &Counters,
     settings: &Arc<Settings>,
-    client: TcpStream,
+    client: &TcpStream,
     peer: SocketAddr,
-) -> Result<(Relay, Occupied), Ended> {
-    tune(&client, settings);
+) -> Result<Established, Ended> {
+    tokio::select! {
+        biased;
+        established = reach(shared, counters, settings, client, peer) => established,
+        error = broken(client) => {
+            Err(Ended { outcome: Outcome::Client, why: Some(error.to_string()), endpoint: None, moved: (0, 0) })
+        }
+    }
+}
+
+async fn reach(
+    shared: &Shared,
+    counters: &Counters,
+    settings: &Arc<Settings>,
+    client: &TcpStream,
+    peer: SocketAddr,
+) -> Result<Established, Ended> {
     let failed = |outcome, why: String, endpoint| Ended { outcome, why: Some(why), endpoint, moved: (0, 0) };
     let mut random = fastrand::Rng::new();
     let connected = connect(shared, counters, settings, &mut random).await;
@@ -93,7 +114,15 @@ async fn establish(
             })?
         }
     };
-    Ok((Relay::new(client, upstream, early), occupied))
+    Ok(Established { upstream, occupied, early })
+}
+
+/// An endpoint's side of a connection.
+struct Established {
+    upstream: TcpStream,
+    occupied: Occupied,
+    /// What came with the answer to a CONNECT.
+    early: Vec<u8>,
 }
 
 /// Moves bytes until both sides are done, somebody breaks it, or it has to end.
@@ -101,12 +130,15 @@ async fn carry(
     shared: &Shared,
     counters: &Counters,
     settings: &Settings,
-    mut relay: Relay,
-    occupied: &Occupied,
+    client: &TcpStream,
+    Established { upstream, occupied, early }: Established,
 ) -> Ended {
+    let endpoint = occupied.endpoint();
+    let mut relay = Relay::new(client, &upstream, early);
     let mut counted = (0, 0);
-    let mut has_to_end = pin!(has_to_end(shared, occupied));
-    let mut idle = pin!(settings.idle_timeout.map(|idle| sleep(idle / IDLE_LOOKS)));
+    let mut has_to_end = pin!(has_to_end(shared, &occupied));
+    let (failures, mut is_watched) = (endpoint.failures(), false);
+    let mut idle = settings.idle_timeout.map(|idle| Box::pin(sleep(idle / IDLE_LOOKS)));
     let (mut looks, mut seen) = (0, (0, 0));
     let (outcome, why) = poll_fn(|context| {
         let polled = relay.poll(context);
@@ -125,7 +157,7 @@ async fn carry(
             });
         }
         if let Some(wait) = settings.idle_timeout
-            && let Some(mut timer) = idle.as_mut().as_pin_mut()
+            && let Some(timer) = &mut idle
             && timer.as_mut().poll(context).is_ready()
         {
             looks = if moved == seen { looks + 1 } else { 0 };
@@ -136,13 +168,18 @@ async fn carry(
             timer.as_mut().reset(Instant::now() + wait / IDLE_LOOKS);
             context.waker().wake_by_ref();
         }
+        // All connections of an endpoint share what this looks at, behind a lock.
+        if is_watched && endpoint.failures() == failures {
+            return Poll::Pending;
+        }
+        is_watched = true;
         has_to_end.as_mut().poll(context).map(|why| (Outcome::Closed, Some(why.to_owned())))
     })
     .await;
     if outcome == Outcome::Closed {
         relay.reset();
     }
-    Ended { outcome, why, endpoint: Some(occupied.endpoint().address), moved: relay.moved() }
+    Ended { outcome, why, endpoint: Some(endpoint.address), moved: relay.moved() }
 }
 
 /// Waits until the endpoint has failed and there is a better one.
@@ -153,7 +190,8 @@ pub async fn has_to_end(shared: &Shared, occupied: &Occupied) -> &'static str {
         let told = changed.notified();
         if shared.should_leave(endpoint) {
             if !endpoint.refuses() {
-                sleep(SPREAD.mul_f64(fastrand::f64())).await;
+                // In a box, since few have to.
+                Box::pin(sleep(SPREAD.mul_f64(fastrand::f64()))).await;
             }
             if shared.should_leave(endpoint) {
                 return "its endpoint has failed";

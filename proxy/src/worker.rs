@@ -3,11 +3,19 @@
 //! All threads accept from the same sockets. Who accepts one and has more to do than another thread hands it over, so that
 //! connections that live long are spread.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use common::{listen::is_of_one_connection, sparing::Sparing};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{Interest, unix::AsyncFd},
+    net::TcpStream,
     sync::{
         Notify,
         mpsc::{UnboundedReceiver, error::SendError},
@@ -17,6 +25,7 @@ use tokio::{
 };
 
 use crate::{
+    connect::tune,
     session,
     shared::{Accepted, Desk, Phase, Shared},
 };
@@ -31,7 +40,7 @@ const REST: Duration = Duration::from_millis(100);
 pub fn run(
     shared: &Arc<Shared>,
     number: usize,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<TcpListener>,
     mut inbox: UnboundedReceiver<Accepted>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -40,7 +49,7 @@ pub fn run(
         let mut accepting = Vec::new();
         for listener in listeners {
             listener.set_nonblocking(true)?;
-            let listener = TcpListener::from_std(listener)?;
+            let listener = watch_for_clients(listener)?;
             accepting.push(tokio::spawn(accept(Arc::clone(&mine), listener, shared.phase.subscribe())));
         }
         let mut phase = shared.phase.subscribe();
@@ -82,32 +91,28 @@ impl Mine {
     }
 
     /// Takes a connection up here, or hands it to a thread that has less to do. It counts from now on.
-    fn place(self: &Arc<Self>, client: TcpStream, peer: SocketAddr) {
+    fn place(self: &Arc<Self>, accepted: Accepted) {
         let Some(desk) = self.desk() else { return };
-        let Some(idler) = self.shared.idler(desk) else {
-            self.shared.opened(desk);
-            return self.carry(client, peer);
-        };
-        match client.into_std() {
-            Ok(client) => {
+        let accepted = match self.shared.idler(desk) {
+            None => accepted,
+            Some(idler) => {
                 self.shared.opened(idler);
                 // A thread that is about to end takes none.
-                if let Err(SendError(accepted)) = idler.inbox.send(Accepted { client, peer }) {
-                    self.shared.closed(idler);
-                    self.shared.opened(desk);
-                    self.take_up(accepted);
-                }
+                let Err(SendError(accepted)) = idler.inbox.send(accepted) else { return };
+                self.shared.closed(idler);
+                accepted
             }
-            Err(error) => tracing::warn!(%peer, %error, "lost a connection between two threads"),
-        }
+        };
+        self.shared.opened(desk);
+        self.take_up(accepted);
     }
 
-    /// Begins with a connection that another thread has accepted.
+    /// Begins with a connection that was placed here.
     fn take_up(self: &Arc<Self>, Accepted { client, peer }: Accepted) {
         match TcpStream::from_std(client) {
             Ok(client) => self.carry(client, peer),
             Err(error) => {
-                tracing::warn!(%peer, %error, "lost a connection between two threads");
+                tracing::warn!(%peer, %error, "lost a connection that was just accepted");
                 self.desk().into_iter().for_each(|desk| self.shared.closed(desk));
             }
         }
@@ -132,22 +137,39 @@ impl Mine {
     }
 }
 
+/// Not as Tokio's listener, which binds what it accepts to the thread that may be about to hand it over.
+#[expect(
+    deprecated,
+    reason = "what replaces it is unsafe, for types that change their descriptor; this one does not"
+)]
+fn watch_for_clients(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    AsyncFd::with_interest(listener, Interest::READABLE)
+}
+
 /// Accepts until that is over.
-async fn accept(mine: Arc<Mine>, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
+async fn accept(mine: Arc<Mine>, listener: AsyncFd<TcpListener>, mut phase: watch::Receiver<Phase>) {
     {
         let mut over = pin!(phase.wait_for(|phase| *phase != Phase::Serving));
+        let mut tuned = None;
         loop {
             let next = async {
                 mine.shared.has_room().await;
-                listener.accept().await
+                listener.async_io(Interest::READABLE, accept_one).await
             };
+            // Connections have what their listener has, so that it need not be said of each (tcp(7)).
+            let settings = mine.shared.settings.load();
+            if tuned.as_ref().is_none_or(|tuned| !Arc::ptr_eq(tuned, &settings)) {
+                tune(listener.get_ref(), &settings);
+                tuned = Some(Arc::clone(&settings));
+            }
+            drop(settings);
             let accepted = tokio::select! {
                 biased;
                 _ = &mut over => break,
                 accepted = next => accepted,
             };
             match accepted {
-                Ok((client, peer)) => mine.place(client, peer),
+                Ok(accepted) => mine.place(accepted),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     static LINES: Sparing = Sparing::new();
@@ -160,11 +182,17 @@ async fn accept(mine: Arc<Mine>, listener: TcpListener, mut phase: watch::Receiv
         }
     }
     // What waits in the queue would be reset if no other process holds the socket.
-    let Ok(listener) = listener.into_std() else { return };
-    while let Ok((client, peer)) = listener.accept() {
-        match client.set_nonblocking(true).and_then(|()| TcpStream::from_std(client)) {
-            Ok(client) => mine.place(client, peer),
-            Err(error) => tracing::warn!(%peer, %error, "lost a connection at the end"),
-        }
+    while let Ok(accepted) = accept_one(listener.get_ref()) {
+        mine.place(accepted);
     }
+}
+
+/// The next connection in a socket's queue, non-blocking.
+fn accept_one(listener: &TcpListener) -> io::Result<Accepted> {
+    let (client, peer) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let client = std::net::TcpStream::from(client);
+    // Only a socket that is not TCP's has no such address.
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    let peer = peer.map_or_else(|| client.peer_addr(), Ok)?;
+    Ok(Accepted { client, peer })
 }

@@ -9,9 +9,9 @@ pub struct Tlv {
     value: Vec<u8>,
 }
 
-/// Bytes that the TLVs of a header may have together: with the addresses, the length has to fit into 16 bits; and
-/// receivers take no more in one piece.
-pub const MOST_BYTES: usize = 4096;
+/// Bytes that the TLVs of a header may have together. nginx takes a header of 4,096 bytes in all (since 1.23.2, before
+/// that of 107), of which 16 are its beginning and 36 the addresses of IPv6; HAProxy takes one of `tune.bufsize`, 16,384.
+pub const MOST_BYTES: usize = 4096 - 16 - 36;
 
 /// Why a text is no TLV.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

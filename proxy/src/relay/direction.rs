@@ -1,22 +1,24 @@
-//! One direction of a connection.
+//! One way of a connection.
 //!
-//! Small messages go through a buffer that all connections of a thread share: read, write, done. What the other side
+//! Small messages go through one buffer that all connections of a thread share: read, write, done. What the other side
 //! does not take at once waits in memory of its own, and nothing more is read until it is gone. Where much moves, a pipe
 //! takes the buffer's place, as long as there is something to move. A direction in which nothing moves holds neither.
 
 use std::{
     cell::RefCell,
     io,
+    net::Shutdown,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use socket2::SockRef;
+use tokio::net::TcpStream;
 
-use super::pipe::Pipe;
+use super::{
+    pipe::Pipe,
+    socket::{self, broken},
+};
 
 /// The shared buffer, in bytes: what a socket gives at once where much moves.
 const SCRATCH: usize = 64 * 1024;
@@ -57,51 +59,59 @@ struct Waiting {
 }
 
 /// From one socket to another.
-#[derive(Debug)]
-pub(super) struct Direction {
+pub(super) struct Direction<'a> {
+    from: &'a TcpStream,
+    to: &'a TcpStream,
     state: State,
     /// Full buffers so far, one after the other; from [`FULL_BEFORE_PIPE`] on much moves.
     full: u8,
     waiting: Option<Waiting>,
     pipe: Option<Pipe>,
+    /// Tells that the sender broke, while nothing is read from it.
+    trouble: Option<Pin<Box<dyn Future<Output = io::Error> + Send + 'a>>>,
     /// All that has been moved.
     pub(super) moved: u64,
 }
 
-impl Direction {
-    pub(super) fn new() -> Self {
-        Self { state: State::Open, full: 0, waiting: None, pipe: None, moved: 0 }
-    }
-
+impl<'a> Direction<'a> {
     /// Begins with bytes that are there already, for the receiver.
-    pub(super) fn after(bytes: Vec<u8>) -> Self {
-        let waiting = (!bytes.is_empty()).then(|| Waiting { bytes: bytes.into_boxed_slice(), gone: 0 });
-        Self { waiting, ..Self::new() }
+    pub(super) fn new(from: &'a TcpStream, to: &'a TcpStream, early: Vec<u8>) -> Self {
+        let waiting = (!early.is_empty()).then(|| Waiting { bytes: early.into_boxed_slice(), gone: 0 });
+        Self { from, to, state: State::Open, full: 0, waiting, pipe: None, trouble: None, moved: 0 }
     }
 
-    /// Moves what there is to move; ready when the sender has ended and the receiver knows.
-    pub(super) fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
-    ) -> Poll<Result<(), Broken>> {
+    /// Whether the sender has ended, and the receiver has everything.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    /// Moves what there is to move; ready when the sender has ended and the receiver knows. Of the `last` direction the
+    /// receiver learns it when the sockets are closed, which is about to happen.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, last: bool) -> Poll<Result<(), Broken>> {
         for _ in 0..TURNS {
             if self.state == State::Ended {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(self.look_at_sender(context));
             }
-            ready!(self.deliver(context, to)).map_err(Broken::Receiver)?;
+            match self.deliver(context) {
+                Poll::Ready(delivered) => delivered.map_err(Broken::Receiver)?,
+                Poll::Pending => {
+                    self.look_at_sender(context)?;
+                    return Poll::Pending;
+                }
+            }
             if self.state == State::Ending {
-                ready!(Pin::new(&mut *to).poll_shutdown(context)).map_err(Broken::Receiver)?;
+                if !last {
+                    SockRef::from(self.to).shutdown(Shutdown::Write).map_err(Broken::Receiver)?;
+                }
                 self.state = State::Ended;
-                return Poll::Ready(Ok(()));
+                continue;
             }
             if self.full >= FULL_BEFORE_PIPE && self.pipe.is_none() {
                 self.pipe = Pipe::lend();
             }
             match &mut self.pipe {
-                None => ready!(self.copy(context, from, to))?,
-                Some(pipe) => match fill(context, pipe, from) {
+                None => ready!(self.copy(context))?,
+                Some(pipe) => match fill(context, pipe, self.from) {
                     Poll::Ready(Ok(0)) => self.state = State::Ending,
                     Poll::Ready(Ok(filled)) if filled < WORTH_A_PIPE => self.full = 0,
                     Poll::Ready(Ok(_)) => {}
@@ -117,11 +127,23 @@ impl Direction {
         Poll::Pending
     }
 
+    /// Looks at a sender from which nothing is read at the moment: that it broke would be noticed too late or never.
+    fn look_at_sender(&mut self, context: &mut Context<'_>) -> Result<(), Broken> {
+        let from = self.from;
+        let trouble = self.trouble.get_or_insert_with(|| Box::pin(broken(from)));
+        match trouble.as_mut().poll(context) {
+            Poll::Ready(error) => Err(Broken::Sender(error)),
+            Poll::Pending => Ok(()),
+        }
+    }
+
     /// Gives the receiver what waits for it.
-    fn deliver(&mut self, context: &mut Context<'_>, to: &mut TcpStream) -> Poll<io::Result<()>> {
+    fn deliver(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let to = self.to;
         if let Some(waiting) = &mut self.waiting {
             while let Some(rest @ [_, ..]) = waiting.bytes.get(waiting.gone..) {
-                let written = ready!(Pin::new(&mut *to).poll_write(context, rest))?;
+                ready!(to.poll_write_ready(context))?;
+                let written = socket::write(to, rest)?;
                 waiting.gone += written;
                 self.moved += written as u64;
             }
@@ -130,11 +152,7 @@ impl Direction {
         let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
         while !pipe.is_empty() {
             ready!(to.poll_write_ready(context))?;
-            match pipe.drain(to) {
-                Ok(moved) => self.moved += moved as u64,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+            self.moved += pipe.drain(to)? as u64;
         }
         if self.full < FULL_BEFORE_PIPE {
             self.pipe = None;
@@ -143,31 +161,26 @@ impl Direction {
     }
 
     /// Takes what the sender has into the shared buffer, and gives the receiver what it takes of it.
-    fn copy(
-        &mut self,
-        context: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
-    ) -> Poll<Result<(), Broken>> {
+    fn copy(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         SCRATCH_BUFFER.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut *from).poll_read(context, &mut buffer)).map_err(Broken::Sender)?;
-            let is_full = buffer.remaining() == 0;
-            let bytes = buffer.filled();
+            let read = loop {
+                ready!(self.from.poll_read_ready(context)).map_err(Broken::Sender)?;
+                if let Some(read) = socket::read(self.from, scratch).map_err(Broken::Sender)? {
+                    break read;
+                }
+            };
+            let bytes = scratch.get(..read).unwrap_or_default();
             if bytes.is_empty() {
                 self.state = State::Ending;
                 return Poll::Ready(Ok(()));
             }
-            let written = match Pin::new(&mut *to).poll_write(context, bytes) {
-                Poll::Ready(written) => written.map_err(Broken::Receiver)?,
-                Poll::Pending => 0,
-            };
+            let written = socket::write(self.to, bytes).map_err(Broken::Receiver)?;
             self.moved += written as u64;
             let rest = bytes.get(written..).unwrap_or_default();
             if !rest.is_empty() {
                 self.waiting = Some(Waiting { bytes: rest.into(), gone: 0 });
             }
-            self.full = if is_full { self.full.saturating_add(1) } else { 0 };
+            self.full = if read == SCRATCH { self.full.saturating_add(1) } else { 0 };
             Poll::Ready(Ok(()))
         })
     }
@@ -177,9 +190,8 @@ impl Direction {
 fn fill(context: &mut Context<'_>, pipe: &mut Pipe, from: &TcpStream) -> Poll<io::Result<usize>> {
     loop {
         ready!(from.poll_read_ready(context))?;
-        match pipe.fill(from) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => return Poll::Ready(done),
+        if let Some(filled) = pipe.fill(from)? {
+            return Poll::Ready(Ok(filled));
         }
     }
 }

@@ -4,9 +4,9 @@
 
 mod direction;
 mod pipe;
+mod socket;
 
 use std::{
-    future::poll_fn,
     io,
     task::{Context, Poll},
     time::Duration,
@@ -16,6 +16,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use self::direction::{Broken, Direction};
+pub use self::socket::broken;
 
 /// How a connection came to its end.
 #[derive(Debug)]
@@ -28,20 +29,21 @@ pub enum End {
     Upstream(io::Error),
 }
 
-/// A connection and its other half.
-#[derive(Debug)]
-pub struct Relay {
-    client: TcpStream,
-    upstream: TcpStream,
-    out: Direction,
-    back: Direction,
+/// Bytes between a connection and its other half.
+pub struct Relay<'a> {
+    client: &'a TcpStream,
+    upstream: &'a TcpStream,
+    out: Direction<'a>,
+    back: Direction<'a>,
 }
 
-impl Relay {
+impl<'a> Relay<'a> {
     /// Of two connected sockets. `early` are bytes from upstream that came with the answer to a CONNECT.
     #[must_use]
-    pub fn new(client: TcpStream, upstream: TcpStream, early: Vec<u8>) -> Self {
-        Self { client, upstream, out: Direction::new(), back: Direction::after(early) }
+    pub fn new(client: &'a TcpStream, upstream: &'a TcpStream, early: Vec<u8>) -> Self {
+        let out = Direction::new(client, upstream, Vec::new());
+        let back = Direction::new(upstream, client, early);
+        Self { client, upstream, out, back }
     }
 
     /// Bytes moved so far: from the client, and to the client.
@@ -50,33 +52,32 @@ impl Relay {
         (self.out.moved, self.back.moved)
     }
 
-    /// Moves what can be moved. When it is over, and somebody broke it, the other side is reset as well.
+    /// Moves what can be moved. When it is over, and somebody broke it, the other side is reset as well. Both sockets
+    /// are to be closed then, which is how the side that ended first learns of the other's end.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        let Self { client, upstream, out, back } = self;
-        let of_out = out.poll(context, client, upstream);
-        let of_back = back.poll(context, upstream, client);
+        let of_out = self.out.poll(context, self.back.has_ended());
+        let of_back = self.back.poll(context, self.out.has_ended());
         let end = match (of_out, of_back) {
             (Poll::Ready(Err(Broken::Sender(error))), _) => End::Client(error),
             (Poll::Ready(Err(Broken::Receiver(error))), _) => End::Upstream(error),
             (_, Poll::Ready(Err(Broken::Sender(error)))) => End::Upstream(error),
             (_, Poll::Ready(Err(Broken::Receiver(error)))) => End::Client(error),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Done),
+            _ if self.out.has_ended() && self.back.has_ended() => return Poll::Ready(End::Done),
             _ => return Poll::Pending,
         };
         self.reset();
         Poll::Ready(end)
     }
 
-    /// Both sides get a reset when this is dropped, and not an orderly end.
+    /// Both sides get a reset when they are closed, and not an orderly end.
     pub fn reset(&self) {
-        for socket in [&self.client, &self.upstream] {
-            // One that is gone needs none.
-            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
-        }
+        reset(self.client);
+        reset(self.upstream);
     }
+}
 
-    /// To its end.
-    pub async fn run(&mut self) -> End {
-        poll_fn(|context| self.poll(context)).await
-    }
+/// A reset is what the other side gets when this socket is closed, and not an orderly end.
+pub fn reset(socket: &TcpStream) {
+    // One that is gone needs none.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }

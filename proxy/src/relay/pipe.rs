@@ -8,10 +8,13 @@ use std::{cell::RefCell, io, os::fd::OwnedFd};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 use tokio::{io::Interest, net::TcpStream};
 
+use super::socket::once;
+
 /// What a pipe is asked to hold, in bytes.
 const WANTED: usize = 256 * 1024;
 /// One that holds less is not worth its system calls, in bytes.
 const SMALLEST: usize = 64 * 1024;
+const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 /// How many a thread lends at once, and keeps.
 const MOST: usize = 128;
 
@@ -50,23 +53,23 @@ impl Pipe {
         self.held == 0
     }
 
-    /// Fills it, empty as it must be, with what a socket has: how much that was, 0 at its end. That it would block
-    /// is said of the socket then, and never of a pipe that is full.
-    pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
-        let Some((_, into)) = &self.ends else { return Ok(0) };
-        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        let moved = from.try_io(Interest::READABLE, || Ok(splice(from, None, into, None, WANTED, flags)?))?;
-        self.held += moved;
-        Ok(moved)
+    /// Fills it, empty as it must be, with what a socket has: how much that was, 0 at its end, none if there is nothing
+    /// at the moment. That is said of the socket then, and never of a pipe that is full. A few bytes may fill a pipe, so
+    /// that they are few says nothing of the socket.
+    pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<Option<usize>> {
+        let Some((_, into)) = &self.ends else { return Ok(Some(0)) };
+        let filled = once(from, Interest::READABLE, 0, || splice(from, None, into, None, WANTED, FLAGS))?;
+        self.held += filled.unwrap_or_default();
+        Ok(filled)
     }
 
     /// Gives a socket as much of it as it takes.
     pub(super) fn drain(&mut self, to: &TcpStream) -> io::Result<usize> {
         let Some((out, _)) = &self.ends else { return Ok(0) };
-        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        let moved = to.try_io(Interest::WRITABLE, || Ok(splice(out, None, to, None, self.held, flags)?))?;
-        self.held -= moved.min(self.held);
-        Ok(moved)
+        let drained = once(to, Interest::WRITABLE, 0, || splice(out, None, to, None, self.held, FLAGS))?;
+        let drained = drained.unwrap_or_default();
+        self.held -= drained.min(self.held);
+        Ok(drained)
     }
 }
 
