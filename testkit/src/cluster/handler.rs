@@ -110,6 +110,11 @@ fn known(asked: &Asked) -> Result<(), Refusal> {
     if let Some(matching) = matching {
         return Err(Refusal::beyond_the_fake(&format!("resourceVersionMatch {matching}")));
     }
+    let labels = asked.query.get("labelSelector").filter(|selector| !selector.is_empty());
+    let is_equality = |part: &str| part.contains('=') && !part.contains(['!', '(', ' ']);
+    if let Some(selector) = labels.filter(|selector| !selector.split(',').all(is_equality)) {
+        return Err(Refusal::beyond_the_fake(&format!("labelSelector {selector}")));
+    }
     match asked.query.get("fieldSelector").filter(|selector| !selector.is_empty()) {
         Some(selector) if asked.name.is_empty() || selector.contains(',') => {
             Err(Refusal::beyond_the_fake(&format!("fieldSelector {selector}")))

@@ -104,9 +104,14 @@ fn requests_are_delayed() {
 #[test]
 fn what_the_fake_can_not_do_it_says() {
     let cluster = Cluster::fake();
-    for query in
-        ["labelSelector=a%3Db", "dryRun=All", "fieldSelector=type%3DOpaque", "resourceVersionMatch=Exact"]
-    {
+    for query in [
+        "labelSelector=a+in+%28b%29",
+        "labelSelector=a",
+        "labelSelector=c%3Dd,a%21%3Db",
+        "dryRun=All",
+        "fieldSelector=type%3DOpaque",
+        "resourceVersionMatch=Exact",
+    ] {
         let (status, body) = cluster.request("GET", &format!("{SECRETS}?{query}"), None);
         assert_eq!(status, 501, "{query}");
         assert!(body["message"].as_str().unwrap().starts_with("the fake API server knows no "), "{body}");
