@@ -246,8 +246,7 @@ def rows_of_failover(setup):
                 with gone, proxy:
                     time.sleep(1.5)
                     if what == "killed":
-                        gone.process.kill()
-                        for pid in gone.pids()[1:]:
+                        for pid in gone.pids():
                             os.kill(pid, 9)
                     else:
                         subprocess.run(["iptables", "-I", "INPUT", "-p", "tcp", "--dport", str(UPSTREAM), "-j", "DROP"],

@@ -11,12 +11,12 @@ use tokio::{io::Interest, net::TcpStream};
 use super::socket::once;
 
 /// What a pipe is asked to hold, in bytes.
-const WANTED: usize = 256 * 1024;
+const WANTED: usize = 1024 * 1024;
 /// One that holds less is not worth its system calls, in bytes.
 const SMALLEST: usize = 64 * 1024;
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
-/// How many a thread lends at once.
-const MOST: usize = 128;
+/// How many a thread lends at once, 32 MiB of bytes that wait. Where more directions are bulk, the others copy.
+const MOST: usize = 32;
 /// How many it keeps: each takes two descriptors.
 const KEPT: usize = 16;
 /// How often pieces are copied after the system had no pipe to give, before it is asked again.
