@@ -109,7 +109,7 @@ def bulk(setup, connections):
 
 def requests(connections, close=False):
     def measure(port):
-        command = ["wrk", "-t2", f"-c{connections}", f"-d{SECONDS}s", "--latency", f"http://127.0.0.1:{port}/"]
+        command = ["wrk", f"-t{min(2, connections)}", f"-c{connections}", f"-d{SECONDS}s", "--latency", f"http://127.0.0.1:{port}/"]
         if close:
             command += ["-H", "Connection: close"]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
