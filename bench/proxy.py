@@ -109,7 +109,7 @@ def bulk(setup, connections):
 
 def requests(connections, close=False):
     def measure(port):
-        command = ["wrk", "-t2", f"-c{connections}", f"-d{SECONDS}s", "--latency", f"http://127.0.0.1:{port}/"]
+        command = ["wrk", f"-t{min(2, connections)}", f"-c{connections}", f"-d{SECONDS}s", "--latency", f"http://127.0.0.1:{port}/"]
         if close:
             command += ["-H", "Connection: close"]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -246,8 +246,7 @@ def rows_of_failover(setup):
                 with gone, proxy:
                     time.sleep(1.5)
                     if what == "killed":
-                        gone.process.kill()
-                        for pid in gone.pids()[1:]:
+                        for pid in gone.pids():
                             os.kill(pid, 9)
                     else:
                         subprocess.run(["iptables", "-I", "INPUT", "-p", "tcp", "--dport", str(UPSTREAM), "-j", "DROP"],

@@ -32,17 +32,17 @@ struct Ended {
     moved: (u64, u64),
 }
 
-/// Serves a client to its end.
-pub async fn serve(shared: &Shared, counters: &Counters, client: TcpStream, peer: SocketAddr) {
+/// Serves a client to its end. What is awaited here exists for each connection as long as it lives, so it is small:
+/// things are lent, and what is needed only at first is in a box.
+pub async fn serve(shared: &Shared, counters: &Counters, client: &TcpStream, peer: &SocketAddr) {
     let (settings, begun) = (shared.settings.load_full(), Instant::now());
-    // In a box, so that a connection that lives long is small.
-    let established = Box::pin(establish(shared, counters, &settings, &client, peer)).await;
-    let ended = match established {
-        Ok(established) => carry(shared, counters, &settings, &client, established).await,
+    let mut established = Box::pin(establish(shared, counters, &settings, client, *peer)).await;
+    let ended = match &mut established {
+        Ok(established) => carry(shared, counters, &settings, client, established).await,
         Err(ended) => {
             // An orderly end would look like an empty answer.
-            reset(&client);
-            ended
+            reset(client);
+            Ended { why: ended.why.take(), ..*ended }
         }
     };
     counters.ended(ended.outcome);
@@ -131,12 +131,12 @@ async fn carry(
     counters: &Counters,
     settings: &Settings,
     client: &TcpStream,
-    Established { upstream, occupied, early }: Established,
+    Established { upstream, occupied, early }: &mut Established,
 ) -> Ended {
     let endpoint = occupied.endpoint();
-    let mut relay = Relay::new(client, &upstream, early);
+    let mut relay = Relay::new(client, upstream, std::mem::take(early));
     let mut counted = (0, 0);
-    let mut has_to_end = pin!(has_to_end(shared, &occupied));
+    let mut has_to_end = pin!(has_to_end(shared, occupied));
     let (failures, mut is_watched) = (endpoint.failures(), false);
     let mut idle = settings.idle_timeout.map(|idle| Box::pin(sleep(idle / IDLE_LOOKS)));
     let (mut looks, mut seen) = (0, (0, 0));

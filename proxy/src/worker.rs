@@ -122,7 +122,8 @@ impl Mine {
         let mine = Arc::clone(self);
         tokio::spawn(async move {
             let Some(desk) = mine.desk() else { return };
-            session::serve(&mine.shared, &desk.counters, client, peer).await;
+            session::serve(&mine.shared, &desk.counters, &client, &peer).await;
+            drop(client);
             mine.shared.closed(desk);
             mine.over.notify_one();
         });

@@ -65,7 +65,8 @@ pub(super) struct Direction<'a> {
     state: State,
     /// Full buffers so far, one after the other; from [`FULL_BEFORE_PIPE`] on much moves.
     full: u8,
-    waiting: Option<Waiting>,
+    /// In a box, since it is rare.
+    waiting: Option<Box<Waiting>>,
     pipe: Option<Pipe>,
     /// Tells that the sender broke, while nothing is read from it.
     trouble: Option<Pin<Box<dyn Future<Output = io::Error> + Send + 'a>>>,
@@ -76,7 +77,8 @@ pub(super) struct Direction<'a> {
 impl<'a> Direction<'a> {
     /// Begins with bytes that are there already, for the receiver.
     pub(super) fn new(from: &'a TcpStream, to: &'a TcpStream, early: Vec<u8>) -> Self {
-        let waiting = (!early.is_empty()).then(|| Waiting { bytes: early.into_boxed_slice(), gone: 0 });
+        let waiting =
+            (!early.is_empty()).then(|| Box::new(Waiting { bytes: early.into_boxed_slice(), gone: 0 }));
         Self { from, to, state: State::Open, full: 0, waiting, pipe: None, trouble: None, moved: 0 }
     }
 
@@ -178,7 +180,7 @@ impl<'a> Direction<'a> {
             self.moved += written as u64;
             let rest = bytes.get(written..).unwrap_or_default();
             if !rest.is_empty() {
-                self.waiting = Some(Waiting { bytes: rest.into(), gone: 0 });
+                self.waiting = Some(Box::new(Waiting { bytes: rest.into(), gone: 0 }));
             }
             self.full = if read == SCRATCH { self.full.saturating_add(1) } else { 0 };
             Poll::Ready(Ok(()))

@@ -11,20 +11,26 @@ use tokio::{io::Interest, net::TcpStream};
 use super::socket::once;
 
 /// What a pipe is asked to hold, in bytes.
-const WANTED: usize = 256 * 1024;
+const WANTED: usize = 1024 * 1024;
 /// One that holds less is not worth its system calls, in bytes.
 const SMALLEST: usize = 64 * 1024;
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
-/// How many a thread lends at once, and keeps.
-const MOST: usize = 128;
+/// How many a thread lends at once, 32 MiB of bytes that wait. Where more directions are bulk, the others copy.
+const MOST: usize = 32;
+/// How many it keeps: each takes two descriptors.
+const KEPT: usize = 16;
+/// How often pieces are copied after the system had no pipe to give, before it is asked again.
+const REST: u32 = 1_000;
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { kept: Vec::new(), lent: 0 }) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { kept: Vec::new(), lent: 0, in_vain: 0 }) };
 }
 
 struct Pool {
     kept: Vec<(OwnedFd, OwnedFd)>,
     lent: usize,
+    /// So often nobody needs to ask the system, which has just said no.
+    in_vain: u32,
 }
 
 /// A pipe, for as long as somebody needs it.
@@ -42,7 +48,17 @@ impl Pipe {
             if pool.lent >= MOST {
                 return None;
             }
-            let ends = pool.kept.pop().or_else(create)?;
+            let ends = match pool.kept.pop() {
+                Some(ends) => ends,
+                None if pool.in_vain > 0 => {
+                    pool.in_vain -= 1;
+                    return None;
+                }
+                None => create().or_else(|| {
+                    pool.in_vain = REST;
+                    None
+                })?,
+            };
             pool.lent += 1;
             Some(Self { ends: Some(ends), held: 0 })
         })
@@ -80,7 +96,7 @@ impl Drop for Pipe {
         let _ = POOL.try_with(|pool| {
             if let Ok(mut pool) = pool.try_borrow_mut() {
                 pool.lent = pool.lent.saturating_sub(1);
-                if self.held == 0 {
+                if self.held == 0 && pool.kept.len() < KEPT {
                     pool.kept.extend(self.ends.take());
                 }
             }
