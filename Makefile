@@ -19,7 +19,7 @@ setup: ## Install the Debian packages that demo and test need (as root; else it 
 
 demo: ## See all programs work, in a private network namespace
 	@hack/setup.sh demo
-	@echo "Building; two to three minutes the first time…"
+	@echo "Building; some five minutes the first time…"
 	@cargo build --locked --profile $(PROFILE) -p agent -p webhook -p proxy
 	@MAKE_TARGET=demo hack/in-namespaces.sh demo/demo.sh $(BIN)
 
