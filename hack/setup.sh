@@ -9,7 +9,7 @@ demo="$build iptables-nft=iptables iptables-legacy=iptables ip=iproute2 curl=cur
 case "${1:-}" in
     demo) wanted=$demo ;;
     test) wanted="$demo nft=nftables setpriv=util-linux flock=util-linux nsenter=util-linux pgrep=procps
-        dnsmasq=dnsmasq-base haproxy=haproxy nginx=nginx-light tinyproxy=tinyproxy-bin prlimit=util-linux
+        dnsmasq=dnsmasq-base haproxy=haproxy nginx=nginx tinyproxy=tinyproxy-bin prlimit=util-linux
         /lib/systemd/systemd=systemd /usr/share/dbus-1/system.conf=dbus strace=strace
         /usr/share/doc/python3-venv=python3-venv wget=wget ruby=ruby /usr/bin/python3=python3
         /usr/lib/python3/dist-packages/requests/__init__.py=python3-requests" ;;
@@ -19,7 +19,7 @@ case "${1:-}" in
         for engine in docker podman buildah; do $engine info >/dev/null 2>&1 && found=yes; done
         [ -n "${found:-}" ] || wanted="$wanted podman=podman runc=runc" ;;
     bench) wanted="$demo wrk=wrk strace=strace pgrep=procps /usr/bin/python3=python3 haproxy=haproxy
-        /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream nginx=nginx-light iperf3=iperf3
+        /usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream nginx=nginx iperf3=iperf3
         setpriv=util-linux /usr/share/doc/python3-venv=python3-venv" ;;
     fuzz) wanted="$build c++=g++" ;;
     *) echo "usage: $0 demo|test|images|bench|fuzz" >&2; exit 2 ;;
