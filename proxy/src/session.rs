@@ -32,6 +32,13 @@ struct Ended {
     moved: (u64, u64),
 }
 
+impl Ended {
+    /// Before a byte was moved.
+    fn before_it_began(outcome: Outcome, why: String, endpoint: Option<SocketAddr>) -> Self {
+        Self { outcome, why: Some(why), endpoint, moved: (0, 0) }
+    }
+}
+
 /// Serves a client to its end. What is awaited here exists for each connection as long as it lives, so it is small:
 /// things are lent, and what is needed only at first is in a box.
 pub async fn serve(shared: &Shared, counters: &Counters, client: &TcpStream, peer: &SocketAddr) {
@@ -78,7 +85,7 @@ async fn establish(
         biased;
         established = reach(shared, counters, settings, client, peer) => established,
         error = broken(client) => {
-            Err(Ended { outcome: Outcome::Client, why: Some(error.to_string()), endpoint: None, moved: (0, 0) })
+            Err(Ended::before_it_began(Outcome::Client, error.to_string(), None))
         }
     }
 }
@@ -90,7 +97,7 @@ async fn reach(
     client: &TcpStream,
     peer: SocketAddr,
 ) -> Result<Established, Ended> {
-    let failed = |outcome, why: String, endpoint| Ended { outcome, why: Some(why), endpoint, moved: (0, 0) };
+    let failed = Ended::before_it_began;
     let mut random = fastrand::Rng::new();
     let connected = connect(shared, counters, settings, &mut random).await;
     let (mut upstream, occupied) =

@@ -83,7 +83,7 @@ fn lists_are_composed_in_order() {
 fn a_named_api_server_is_direct_for_all_with_and_without_its_dot() {
     let list = no_proxy(&with_proxy("cluster: {apiServer: foo.bar}")).to_string();
     for host in ["foo.bar", "foo.bar."] {
-        let ways = explain(&host.parse().unwrap(), &list);
+        let ways = super::dialect::explain(&host.parse().unwrap(), &list);
         assert!(ways.iter().all(|(_, way)| !way.is_proxy()), "{host}: {ways:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! What may stand in a manifest.
 
-use std::{fs, io::Read, path::Path, str::FromStr};
+use std::{path::Path, str::FromStr};
 
 use axum::http::Uri;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -65,16 +65,8 @@ impl CaBundle {
     /// # Errors
     /// When it can't be read, or holds something else, or nothing.
     pub(super) fn read(path: &str) -> Result<Self, BadValue> {
-        let mut pem = Vec::new();
-        let file = Path::new(path);
-        let read = fs::metadata(file).and_then(|metadata| {
-            if !metadata.is_file() || metadata.len() > LONGEST_FILE {
-                let why = format!("not a regular file of {LONGEST_FILE} bytes at most");
-                return Err(std::io::Error::other(why));
-            }
-            fs::File::open(file)?.take(LONGEST_FILE).read_to_end(&mut pem)
-        });
-        read.or_else(|error| bad(format!("cannot read it: {error}")))?;
+        let read = common::files::read(Path::new(path), LONGEST_FILE);
+        let pem = read.or_else(|error| bad(format!("cannot read it: {error}")))?;
         Self::from_pem(&pem)
     }
 

@@ -173,8 +173,8 @@ impl fmt::Display for Verdict<'_> {
 }
 
 /// What each dialect makes of a host, if a proxy is set for it.
-#[must_use]
-pub fn explain<'a>(target: &Target, no_proxy: &'a str) -> Vec<(Dialect, Verdict<'a>)> {
+#[cfg(test)]
+pub(super) fn explain<'a>(target: &Target, no_proxy: &'a str) -> Vec<(Dialect, Verdict<'a>)> {
     Dialect::ALL.into_iter().map(|dialect| (dialect, dialect.way(target, no_proxy))).collect()
 }
 
