@@ -29,8 +29,8 @@ impl Balance {
     }
 }
 
-/// The best endpoint that was not tried: a healthy one before all others, and only when there is none any other, since
-/// a check may be wrong. `turn` counts connections. Ties are broken by chance, so that nodes that start at the same time
+/// The best endpoint that was not tried: a healthy one before one that is suspected, and only when there is neither any
+/// other, since a check may be wrong. `turn` counts connections. Ties are broken by chance, so that nodes that start at the same time
 /// don't all choose the same.
 #[must_use]
 pub fn next<'a>(
@@ -40,7 +40,7 @@ pub fn next<'a>(
     turn: usize,
     random: &mut fastrand::Rng,
 ) -> Option<&'a Arc<Endpoint>> {
-    let mut best: Option<(&Arc<Endpoint>, (bool, u32))> = None;
+    let mut best: Option<(&Arc<Endpoint>, (Standing, u32))> = None;
     let mut ties = 0;
     let count = endpoints.len();
     for (index, endpoint) in endpoints.iter().enumerate() {
@@ -51,7 +51,7 @@ pub fn next<'a>(
             Balance::LeastConnections => endpoint.open(),
             Balance::RoundRobin => u32::try_from((index + count - turn % count) % count).unwrap_or(u32::MAX),
         };
-        let rank = (!endpoint.is_healthy(), order);
+        let rank = (Standing::of(endpoint), order);
         match best {
             Some((_, known)) if known < rank => {}
             Some((_, known)) if known == rank => {
@@ -67,6 +67,24 @@ pub fn next<'a>(
         }
     }
     best.map(|(endpoint, _)| endpoint)
+}
+
+/// How good an endpoint is, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Healthy,
+    Suspected,
+    Failed,
+}
+
+impl Standing {
+    fn of(endpoint: &Endpoint) -> Self {
+        match (endpoint.is_healthy(), endpoint.is_suspected()) {
+            (false, _) => Self::Failed,
+            (true, true) => Self::Suspected,
+            (true, false) => Self::Healthy,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +124,21 @@ mod tests {
             endpoint.set_health(false, false);
         }
         assert_eq!(next(&[]), Some(2));
+    }
+
+    #[test]
+    fn suspected_ones_come_after_the_healthy_ones_and_before_those_that_failed() {
+        let (endpoints, _busy) = endpoints(&[1, 2, 3]);
+        let next = |tried: &[u16]| port(Balance::LeastConnections, &endpoints, tried, 0);
+        endpoints.all()[0].set_health(false, false);
+        endpoints.all()[1].suspect();
+        assert_eq!([next(&[]), next(&[3]), next(&[3, 2])], [Some(3), Some(2), Some(1)]);
+        // All of them are as good as none of them.
+        for endpoint in endpoints.all() {
+            endpoint.set_health(true, false);
+            endpoint.suspect();
+        }
+        assert_eq!([next(&[]), next(&[1]), next(&[1, 2])], [Some(1), Some(2), Some(3)]);
     }
 
     #[test]

@@ -2,9 +2,14 @@
 //!
 //! The best endpoint is tried first, the next one when that has failed, or a moment later when it is still silent; the
 //! first that answers is taken. Source of the moment: RFC 8305 section 5 (Happy Eyeballs).
+//!
+//! An endpoint that has been silent for that moment when another one answers is suspected: connections that come later
+//! prefer others, until its next check, which is asked for. A packet that was lost looks the same, so that is all that
+//! follows from it.
 
 use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
+use common::sparing::Sparing;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpSocket, TcpStream},
@@ -42,6 +47,8 @@ pub enum Reason {
     Refused,
     /// No answer.
     Timeout,
+    /// No answer yet when another endpoint, asked later, had one.
+    Overtaken,
     /// No way there.
     Unreachable,
     /// Nothing: we are out of descriptors, ports or memory.
@@ -52,7 +59,8 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Refused, Self::Timeout, Self::Unreachable, Self::Ours, Self::Other];
+    pub const ALL: [Self; 6] =
+        [Self::Refused, Self::Timeout, Self::Overtaken, Self::Unreachable, Self::Ours, Self::Other];
 
     /// The label's value.
     #[must_use]
@@ -60,6 +68,7 @@ impl Reason {
         match self {
             Self::Refused => "refused",
             Self::Timeout => "timeout",
+            Self::Overtaken => "overtaken",
             Self::Unreachable => "unreachable",
             Self::Ours => "ours",
             Self::Other => "other",
@@ -88,7 +97,14 @@ impl Reason {
     }
 }
 
-type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// A connect that has not ended.
+struct Attempt {
+    begun: Instant,
+    occupied: Occupied,
+    connecting: Connecting,
+}
 
 /// Connects to an endpoint, within the settings' time.
 ///
@@ -104,13 +120,13 @@ pub async fn connect(
     let begun = Instant::now();
     let deadline = begun + settings.connect_timeout;
     let (mut tried, mut last) = (Vec::new(), Unreachable::None);
-    let mut running: Vec<(Occupied, Attempt)> = Vec::new();
+    let mut running: Vec<Attempt> = Vec::new();
     loop {
         let next = balance::next(settings.balance, endpoints.all(), &tried, turn, random);
         let is_last = next.is_none();
         if let Some(endpoint) = next {
             tried.push(endpoint.address);
-            running.push((endpoint.occupy(), attempt(endpoint.address, settings)));
+            running.push(attempt(endpoint, settings));
         } else if running.is_empty() {
             return Err(last);
         }
@@ -118,6 +134,7 @@ pub async fn connect(
         match timeout_at(until, first(&mut running)).await {
             Ok((occupied, Ok(stream))) => {
                 counters.reached.observe(begun.elapsed());
+                overtaken(counters, &running, occupied.endpoint());
                 return Ok((stream, occupied));
             }
             Ok((occupied, Err(error))) => {
@@ -134,29 +151,30 @@ pub async fn connect(
 }
 
 /// The first attempt that ends; it is taken out.
-async fn first(running: &mut Vec<(Occupied, Attempt)>) -> (Occupied, io::Result<TcpStream>) {
+async fn first(running: &mut Vec<Attempt>) -> (Occupied, io::Result<TcpStream>) {
     let (index, done) = std::future::poll_fn(|context| {
-        for (index, (_, attempt)) in running.iter_mut().enumerate() {
-            if let std::task::Poll::Ready(done) = attempt.as_mut().poll(context) {
+        for (index, attempt) in running.iter_mut().enumerate() {
+            if let std::task::Poll::Ready(done) = attempt.connecting.as_mut().poll(context) {
                 return std::task::Poll::Ready((index, done));
             }
         }
         std::task::Poll::Pending
     })
     .await;
-    (running.swap_remove(index).0, done)
+    (running.swap_remove(index).occupied, done)
 }
 
-fn attempt(address: SocketAddr, settings: &Arc<Settings>) -> Attempt {
-    let settings = Arc::clone(settings);
-    Box::pin(async move {
+fn attempt(endpoint: &Arc<Endpoint>, settings: &Arc<Settings>) -> Attempt {
+    let (address, settings) = (endpoint.address, Arc::clone(settings));
+    let connecting = Box::pin(async move {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4(),
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         }?;
         tune(&socket, &settings);
         socket.connect(address).await
-    })
+    });
+    Attempt { begun: Instant::now(), occupied: endpoint.occupy(), connecting }
 }
 
 /// Sets what both sides of a connection have. What can't be set is done without.
@@ -173,6 +191,22 @@ fn failed(counters: &Counters, endpoint: &Endpoint, error: &io::Error) {
     let reason = Reason::of(error);
     counters.failed(reason);
     if reason != Reason::Ours && endpoint.set_health(false, reason == Reason::Refused) {
+        endpoint.ask_for_check();
         tracing::warn!(endpoint = %endpoint.address, %error, "endpoint failed: a connect did");
+    }
+}
+
+/// What `running` holds when another endpoint has answered was silent for too long, or has only begun.
+fn overtaken(counters: &Counters, running: &[Attempt], by: &Endpoint) {
+    for attempt in running.iter().filter(|attempt| attempt.begun.elapsed() >= STAGGER) {
+        counters.failed(Reason::Overtaken);
+        let endpoint = attempt.occupied.endpoint();
+        if endpoint.suspect() {
+            endpoint.ask_for_check();
+            static LINES: Sparing = Sparing::new();
+            if let Some(left_out) = LINES.turn() {
+                tracing::info!(endpoint = %endpoint.address, answered = %by.address, left_out, "endpoint suspected: a connect was overtaken by another");
+            }
+        }
     }
 }

@@ -3,12 +3,18 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Arc, LazyLock,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
+
+/// After which a suspicion ends by itself, if no check has ended it: longer than from one check to the next by default.
+const SUSPICION: Duration = Duration::from_secs(15);
+/// What suspicions are timed from.
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// An address at which an API server may be reached. Shared by all threads; nothing in it takes a lock.
 #[derive(Debug)]
@@ -18,10 +24,14 @@ pub struct Endpoint {
     healthy: AtomicBool,
     /// Connects fail outright, as when nobody listens.
     refuses: AtomicBool,
+    /// Until when it is suspected, in milliseconds since [`BEGIN`]; 0 if it is not.
+    suspected: AtomicU64,
     open: AtomicU32,
     failures: AtomicU32,
     /// Tells its connections to look whether they should end.
     changed: Arc<Notify>,
+    /// Tells its checks that a connection has found something.
+    alarm: Notify,
 }
 
 impl Endpoint {
@@ -32,9 +42,11 @@ impl Endpoint {
             address,
             healthy: AtomicBool::new(true),
             refuses: AtomicBool::new(false),
+            suspected: AtomicU64::new(0),
             open: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             changed: Arc::default(),
+            alarm: Notify::new(),
         })
     }
 
@@ -50,9 +62,40 @@ impl Endpoint {
         self.refuses.load(Ordering::Relaxed)
     }
 
+    /// Whether other endpoints should be preferred to it for now, although it has not failed.
+    #[must_use]
+    pub fn is_suspected(&self) -> bool {
+        self.is_suspected_at(Instant::now)
+    }
+
+    fn is_suspected_at(&self, now: impl Fn() -> Instant) -> bool {
+        // The clock is asked only where there is something to ask it.
+        let until = self.suspected.load(Ordering::Relaxed);
+        until > 0 && since_begin(now()) < until
+    }
+
+    /// Suspects it for some seconds, or until it [is well](Self::set_health); says whether that is new. Open connections
+    /// have nothing to do with it.
+    pub fn suspect(&self) -> bool {
+        let now = Instant::now();
+        let before = self.suspected.swap(since_begin(now + SUSPICION), Ordering::Relaxed);
+        before <= since_begin(now)
+    }
+
+    /// Asks for a check soon.
+    pub fn ask_for_check(&self) {
+        self.alarm.notify_one();
+    }
+
+    /// Waits until somebody [asks](Self::ask_for_check), or returns at once if somebody has. For one task.
+    pub async fn asked_for_check(&self) {
+        self.alarm.notified().await;
+    }
+
     /// Takes note of what became of it; says whether that is new.
     pub fn set_health(&self, healthy: bool, refuses: bool) -> bool {
         self.refuses.store(refuses, Ordering::Relaxed);
+        self.suspected.store(0, Ordering::Relaxed);
         let before = self.healthy.swap(healthy, Ordering::Relaxed);
         if !healthy {
             self.failures.fetch_add(1, Ordering::Relaxed);
@@ -85,6 +128,11 @@ impl Endpoint {
         self.open.fetch_add(1, Ordering::Relaxed);
         Occupied(Arc::clone(self))
     }
+}
+
+/// In milliseconds, never 0.
+fn since_begin(instant: Instant) -> u64 {
+    u64::try_from(instant.saturating_duration_since(*BEGIN).as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// A connection to an endpoint.
@@ -131,9 +179,27 @@ impl Endpoints {
         &self.0
     }
 
-    /// Whether one of them is healthy.
+    /// Whether one of them is healthy, beyond suspicion.
     #[must_use]
-    pub fn any_healthy(&self) -> bool {
-        self.0.iter().any(|endpoint| endpoint.is_healthy())
+    pub fn any_well(&self) -> bool {
+        self.0.iter().any(|endpoint| endpoint.is_healthy() && !endpoint.is_suspected())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspicion_ends_by_a_verdict_or_by_itself() {
+        let endpoint = Endpoint::new(([127, 0, 0, 1], 1).into());
+        assert!(!endpoint.is_suspected());
+        assert!(endpoint.suspect() && !endpoint.suspect());
+        assert!(endpoint.is_suspected() && endpoint.is_healthy());
+        let later = |seconds| move || Instant::now() + Duration::from_secs(seconds);
+        assert!(endpoint.is_suspected_at(later(14)) && !endpoint.is_suspected_at(later(16)));
+        assert!(!endpoint.set_health(true, false) && !endpoint.is_suspected());
+        assert!(endpoint.suspect());
+        assert!(endpoint.set_health(false, false) && !endpoint.is_suspected());
     }
 }

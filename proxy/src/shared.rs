@@ -199,7 +199,7 @@ impl Shared {
     #[must_use]
     pub fn should_leave(&self, endpoint: &Endpoint) -> bool {
         let settings = self.settings.load();
-        settings.close_on_unhealthy && !endpoint.is_healthy() && self.endpoints.load().any_healthy()
+        settings.close_on_unhealthy && !endpoint.is_healthy() && self.endpoints.load().any_well()
     }
 
     /// The thread that has least to do, if this one has clearly more.

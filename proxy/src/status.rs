@@ -113,6 +113,7 @@ impl Subject for Status {
         ];
         lines.extend(endpoints.all().iter().take(MOST_NAMED).map(|endpoint| {
             let state = match (endpoint.is_healthy(), endpoint.refuses()) {
+                (true, _) if endpoint.is_suspected() => "healthy, suspected",
                 (true, _) => "healthy",
                 (false, false) => "not healthy",
                 (false, true) => "not healthy, refuses connections",

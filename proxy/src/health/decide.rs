@@ -8,6 +8,8 @@ const FALL: u32 = 2;
 const JITTER: f64 = 0.2;
 /// When an endpoint is looked at of which a connection has said that it fails, at the latest.
 const SOON: Duration = Duration::from_secs(1);
+/// How often that time doubles.
+const MOST_DOUBLED: u32 = 10;
 
 /// What a check has found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +48,12 @@ pub enum Verdict {
 pub struct Row(u32);
 
 impl Row {
+    /// Whether the last check was good, or there was none.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.0 == 0
+    }
+
     /// Takes note of a check of an endpoint that was healthy or not until now. A connect that fails outright counts at
     /// once, as it does when a connection finds that out: there is nothing to be patient for.
     pub fn take(&mut self, found: &Found, is_healthy: bool) -> Verdict {
@@ -80,10 +88,11 @@ pub fn next(interval: Duration, chance: f64) -> Duration {
     interval.mul_f64(1.0 - JITTER + 2.0 * JITTER * chance.clamp(0.0, 1.0))
 }
 
-/// How long to wait when a connection has said that an endpoint fails.
+/// How long to wait when a connection has said that an endpoint fails. `asked` is how many checks in a row were asked for
+/// like this before: an endpoint that is good to its checks and not to connections is not checked more and more.
 #[must_use]
-pub fn soon(interval: Duration, chance: f64) -> Duration {
-    first(interval.min(SOON), 0.1 + 0.9 * chance)
+pub fn soon(interval: Duration, asked: u32, chance: f64) -> Duration {
+    first(interval.min(SOON * 2_u32.pow(asked.min(MOST_DOUBLED))), 0.1 + 0.9 * chance)
 }
 
 #[cfg(test)]
@@ -138,13 +147,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn waits_are_spread(interval in 1_u64..100_000, chance in 0.0..=1.0_f64) {
+        fn waits_are_spread(interval in 1_u64..100_000, asked in 0_u32..100, chance in 0.0..=1.0_f64) {
             let interval = Duration::from_millis(interval);
             prop_assert!(first(interval, chance) <= interval);
             let next = next(interval, chance);
             prop_assert!(next >= interval.mul_f64(0.79) && next <= interval.mul_f64(1.21));
-            prop_assert!(soon(interval, chance) <= interval.min(SOON));
-            prop_assert!(soon(interval, chance) >= interval.min(SOON).mul_f64(0.099));
+            let latest = interval.min(SOON * 2_u32.pow(asked.min(10)));
+            let soon = soon(interval, asked, chance);
+            prop_assert!(soon <= latest && soon >= latest.mul_f64(0.099));
         }
     }
 

@@ -1,7 +1,9 @@
 //! Whether endpoints are well: each is checked on its own, at times that chance has a part in.
 //!
 //! Connections that fail mark an endpoint as well, at once; the next check comes soon then, and one that succeeds brings
-//! the endpoint back.
+//! the endpoint back. One whose check or connect was not answered is suspected before it has failed: that takes new
+//! connections elsewhere, which harms nobody, while to fail closes those that are open. So a suspicion is followed by one
+//! check soon, and never by two: how long an endpoint has to be silent to fail is for the interval to say.
 
 mod check;
 pub mod decide;
@@ -116,17 +118,18 @@ async fn keep_checking(
 ) {
     let mut row = Row::default();
     let mut troubled = false;
-    let marked = endpoint.changed();
+    // Whether this check was asked for by a connection, and how many before it were.
+    let (mut is_asked, mut asked) = (false, 0_u32);
     let mut current = settings.borrow_and_update().clone();
     let mut due = Instant::now() + decide::first(current.interval, fastrand::f64());
     loop {
-        // Before the look at its health, so that nothing falls in between.
-        let told = marked.notified();
-        let was_healthy = endpoint.is_healthy();
         tokio::select! {
             () = sleep_until(due) => {}
-            () = told, if was_healthy => {
-                due = due.min(Instant::now() + decide::soon(current.interval, fastrand::f64()));
+            () = endpoint.asked_for_check() => {
+                if row.is_clean() || !endpoint.is_healthy() {
+                    is_asked = true;
+                    due = due.min(Instant::now() + decide::soon(current.interval, asked, fastrand::f64()));
+                }
                 continue;
             }
             () = changed(&mut settings) => {
@@ -135,6 +138,7 @@ async fn keep_checking(
                 continue;
             }
         }
+        asked = if std::mem::take(&mut is_asked) { asked.saturating_add(1) } else { 0 };
         let protocol = shared.settings.load_full();
         let found = check(endpoint.address, &protocol.protocol, &current, &trust).await;
         due = Instant::now() + decide::next(current.interval, fastrand::f64());
@@ -151,7 +155,15 @@ async fn keep_checking(
 /// Takes note of a verdict, and says what is new.
 fn apply(endpoint: &Endpoint, verdict: Verdict, found: Found) {
     let (healthy, refuses) = match verdict {
-        Verdict::Same => return,
+        Verdict::Same => {
+            // Not for want of our own means.
+            if let Found::Bad(why) = found
+                && endpoint.suspect()
+            {
+                tracing::info!(endpoint = %endpoint.address, why, "endpoint suspected: a check failed");
+            }
+            return;
+        }
         Verdict::Healthy => (true, false),
         Verdict::Unhealthy { refuses } => (false, refuses),
     };

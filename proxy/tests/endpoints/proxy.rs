@@ -9,7 +9,7 @@ use std::{
 
 use proxy::{
     balance::Balance,
-    endpoint::Endpoints,
+    endpoint::{Endpoint, Endpoints},
     health::{self, Check, HealthSettings},
     listen,
     protocol::Protocol,
@@ -97,9 +97,14 @@ impl Proxy {
         Self { shared, address, sources, stop: Some(stop), threads: vec![carrying, keeping] }
     }
 
+    /// One of the endpoints, in the order of their addresses.
+    pub fn endpoint(&self, index: usize) -> Arc<Endpoint> {
+        Arc::clone(&self.shared.endpoints.load().all()[index])
+    }
+
     /// The endpoints, healthy ones as they are, others with a `!`.
     pub fn endpoints(&self) -> String {
-        let shown = |endpoint: &Arc<proxy::endpoint::Endpoint>| {
+        let shown = |endpoint: &Arc<Endpoint>| {
             format!("{}{}", if endpoint.is_healthy() { "" } else { "!" }, endpoint.address)
         };
         self.shared.endpoints.load().all().iter().map(shown).collect::<Vec<_>>().join(" ")
