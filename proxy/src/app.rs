@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    begin,
     cli::{Config, PROGRAM, Source},
     descriptors,
     endpoint::Endpoints,
@@ -30,7 +31,7 @@ use crate::{
     listen::ListenError,
     reload::{self, Receivers},
     resolve,
-    shared::{Accepted, Phase, Shared, changed},
+    shared::{Accepted, Phase, Shared},
     status::Status,
     worker,
 };
@@ -77,10 +78,11 @@ async fn live(config: Config, source: Option<Source>) -> Result<(), Failed> {
         discover = config.sources.discover,
         "starting"
     );
-    let listening = handover::obtain(&config.listen)?;
+    let mut listening = handover::obtain(&config.listen)?;
     for Listening { address, taken_over, .. } in &listening {
         tracing::info!(%address, taken_over, "listening");
     }
+    let older = listening.iter_mut().filter_map(|listening| listening.older.take()).collect();
     let (inboxes, outboxes): (Vec<_>, Vec<_>) = (0..config.threads).map(|_| unbounded_channel()).unzip();
     let shared = Shared::new(config.settings.clone(), Endpoints::default(), inboxes);
     shared.limit(descriptors::raise(config.settings.max_connections));
@@ -95,6 +97,7 @@ async fn live(config: Config, source: Option<Source>) -> Result<(), Failed> {
     let (health, from_health) = watch::channel(config.health);
     tasks.spawn(resolve::keep(Arc::clone(&shared), from_sources));
     tasks.spawn(health::watch(Arc::clone(&shared), from_health));
+    tasks.spawn(begin::tell(Arc::clone(&shared)));
     let receivers = Receivers { shared: Arc::clone(&shared), sources, health, config: Arc::clone(&current) };
     match source {
         Some(source) => drop(tasks.spawn(reload::keep(source, receivers, Arc::clone(&status)))),
@@ -105,14 +108,13 @@ async fn live(config: Config, source: Option<Source>) -> Result<(), Failed> {
         })),
     }
 
-    // Without an endpoint every connection would fail that an older instance may still carry.
     tokio::select! {
         signal = signals.next() => {
-            tracing::info!(signal, "stopping before the start: no endpoint is known yet");
+            tracing::info!(signal, "stopping before the start: no endpoint is known, or has answered yet");
             return Ok(());
         }
         failed = ended(&mut tasks) => return Err(failed),
-        () = endpoints(&shared) => {}
+        () = begin::turn(&shared, older) => {}
     }
     let mut threads = start(&shared, sockets).map_err(Failed::System)?;
     // In a task of its own: its end closes the sockets that it holds.
@@ -154,14 +156,6 @@ fn start(shared: &Arc<Shared>, sockets: Sockets) -> io::Result<JoinSet<Result<()
         });
     }
     Ok(threads)
-}
-
-/// Waits until an endpoint is known.
-async fn endpoints(shared: &Shared) {
-    let mut others = shared.endpoints_changed();
-    while shared.endpoints.load().all().is_empty() {
-        changed(&mut others).await;
-    }
 }
 
 /// Answers whoever asks how it goes.

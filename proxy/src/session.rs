@@ -121,6 +121,7 @@ async fn reach(
             })?
         }
     };
+    shared.note_answer();
     Ok(Established { upstream, occupied, early })
 }
 

@@ -4,7 +4,7 @@ use std::{
     net::TcpStream,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -106,6 +106,10 @@ pub struct Shared {
     ceiling: AtomicU64,
     /// Told when the endpoints are others.
     endpoints_changed: watch::Sender<()>,
+    /// Whether an endpoint has ever answered.
+    has_answered: AtomicBool,
+    /// Told when one does for the first time.
+    answer: Notify,
 }
 
 impl Shared {
@@ -128,6 +132,8 @@ impl Shared {
             paused: AtomicU64::new(0),
             ceiling: AtomicU64::new(u64::MAX),
             endpoints_changed: watch::Sender::new(()),
+            has_answered: AtomicBool::new(false),
+            answer: Notify::new(),
         })
     }
 
@@ -220,6 +226,32 @@ impl Shared {
     #[must_use]
     pub fn endpoints_changed(&self) -> watch::Receiver<()> {
         self.endpoints_changed.subscribe()
+    }
+
+    /// An endpoint has answered, to a check or to a connection.
+    pub fn note_answer(&self) {
+        // Read first: it is written once, and each connection comes by here.
+        if !self.has_answered() {
+            self.has_answered.store(true, Ordering::Release);
+            self.answer.notify_waiters();
+        }
+    }
+
+    /// Whether one ever has.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Acquire)
+    }
+
+    /// Waits until one has.
+    pub async fn answered(&self) {
+        loop {
+            let told = self.answer.notified();
+            if self.has_answered() {
+                return;
+            }
+            told.await;
+        }
     }
 }
 

@@ -60,21 +60,27 @@ impl Status {
     fn endpoints(&self) -> Check {
         const NAME: &str = "endpoints";
         let endpoints = self.shared.endpoints.load();
-        let count = endpoints.all().len();
-        let bad: Vec<String> = endpoints.all().iter().filter(|one| !one.is_healthy()).map(named).collect();
-        match (count, bad.len()) {
-            (0, _) => Check::failed(NAME, "none is known"),
-            (_, 0) => Check::ok(NAME, format!("{count} of {count} healthy")),
-            (_, failed) => {
-                let bad = bad.into_iter().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
-                Check::note(NAME, format!("{} of {count} healthy; not {bad}", count - failed))
-            }
+        let all = endpoints.all();
+        let bad: Vec<_> = all.iter().filter(|one| !one.is_healthy()).collect();
+        if all.is_empty() {
+            return Check::failed(NAME, "none is known");
         }
+        if !self.shared.has_answered() {
+            return Check::failed(NAME, format!("no endpoint has answered yet, of {}", named(all)));
+        }
+        let count = all.len();
+        let healthy = count - bad.len();
+        if bad.is_empty() {
+            return Check::ok(NAME, format!("{healthy} of {count} healthy"));
+        }
+        Check::note(NAME, format!("{healthy} of {count} healthy; not {}", named(bad)))
     }
 }
 
-fn named(endpoint: &Arc<Endpoint>) -> String {
-    endpoint.address.to_string()
+/// Some of them, for a line.
+fn named<'a>(endpoints: impl IntoIterator<Item = &'a Arc<Endpoint>>) -> String {
+    let named = endpoints.into_iter().take(MOST_NAMED).map(|endpoint| endpoint.address.to_string());
+    named.collect::<Vec<_>>().join(", ")
 }
 
 impl Subject for Status {

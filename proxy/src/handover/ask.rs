@@ -18,13 +18,13 @@ use nix::{
 };
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use super::{message::receive, name_of};
+use super::{Older, message::receive, name_of};
 
 /// What came of asking.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// The socket that listens, and that of the name.
-    Sockets(TcpListener, UnixListener),
+    /// The socket that listens, that of the name, and who gave them.
+    Sockets(TcpListener, UnixListener, Older),
     /// Nobody is there, or not any more.
     Nobody,
     /// Nothing that could be used, and why.
@@ -65,9 +65,10 @@ fn asked(address: SocketAddr, deadline: Instant) -> io::Result<Answer> {
     }
     socket.set_read_timeout(Some(left(deadline)))?;
     let Some([listening, named]) = receive(&socket)? else { return Ok(Answer::Nobody) };
-    Ok(checked(address, listening, named).unwrap_or_else(|| {
-        Answer::No(format!("an older instance answered with another socket than that of {address}"))
-    }))
+    Ok(match checked(address, listening, named) {
+        Some((listening, named)) => Answer::Sockets(listening, named, Older(socket.into())),
+        None => Answer::No(format!("an older instance answered with another socket than that of {address}")),
+    })
 }
 
 /// Never zero, which would mean without limit.
@@ -76,7 +77,7 @@ fn left(deadline: Instant) -> Duration {
 }
 
 /// Both, if they are what was asked for.
-fn checked(address: SocketAddr, listening: OwnedFd, named: OwnedFd) -> Option<Answer> {
+fn checked(address: SocketAddr, listening: OwnedFd, named: OwnedFd) -> Option<(TcpListener, UnixListener)> {
     let is = |socket: &OwnedFd, protocol: Option<Protocol>| {
         let socket = SockRef::from(socket);
         socket.is_listener().unwrap_or_default()
@@ -91,5 +92,5 @@ fn checked(address: SocketAddr, listening: OwnedFd, named: OwnedFd) -> Option<An
     let wanted = name_of(address).ok()?;
     let has_name =
         named.local_addr().is_ok_and(|found| found.as_abstract_name() == wanted.as_abstract_name());
-    (has_address && has_name).then_some(Answer::Sockets(listening, named))
+    (has_address && has_name).then_some((listening, named))
 }

@@ -6,7 +6,8 @@
 //!
 //! It asks at an abstract Unix socket (unix(7)) named for the listen address; such names live in the network namespace,
 //! which is what the two have in common. With the listening socket it gets the socket of the name as well: who asks next
-//! reaches whichever process still looks at it, and the name is gone when the last one is, however that ends.
+//! reaches whichever process still looks at it, and the name is gone when the last one is, however that ends. The older
+//! one's end of that connection stays open while it accepts.
 //!
 //! | the older one | then |
 //! |---|---|
@@ -27,7 +28,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::{
         linux::net::SocketAddrExt,
-        unix::net::{SocketAddr as Name, UnixListener},
+        unix::net::{SocketAddr as Name, UnixListener, UnixStream},
     },
     time::{Duration, Instant},
 };
@@ -52,6 +53,23 @@ pub struct Listening {
     name: Option<UnixListener>,
     /// Whether an older process had it.
     pub taken_over: bool,
+    /// That process, as long as nobody takes it out of here.
+    pub older: Option<Older>,
+}
+
+/// An older process that accepts connections from a socket of ours: its end of the connection by which it gave it is open
+/// for so long.
+#[derive(Debug)]
+pub struct Older(UnixStream);
+
+impl Older {
+    /// Waits until it accepts no more, however that comes.
+    pub async fn gone(self) {
+        let watched = self.0.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(self.0));
+        if let Ok(older) = watched {
+            serve::ended(older).await;
+        }
+    }
 }
 
 /// The name at which a socket can be asked for.
@@ -73,8 +91,9 @@ fn one(address: SocketAddr) -> Result<Listening, ListenError> {
     let mut told = false;
     loop {
         match if address.port() == 0 { Answer::Nobody } else { ask(address, deadline) } {
-            Answer::Sockets(socket, name) => {
-                return Ok(Listening { address, socket, name: Some(name), taken_over: true });
+            Answer::Sockets(socket, name, older) => {
+                let (name, older) = (Some(name), Some(older));
+                return Ok(Listening { address, socket, name, taken_over: true, older });
             }
             Answer::Nobody => {}
             Answer::No(why) => {
@@ -87,7 +106,7 @@ fn one(address: SocketAddr) -> Result<Listening, ListenError> {
             Ok(socket) => {
                 let address = socket.local_addr().unwrap_or(address);
                 let name = name_of(address).and_then(|name| UnixListener::bind_addr(&name)).ok();
-                return Ok(Listening { address, socket, name, taken_over: false });
+                return Ok(Listening { address, socket, name, taken_over: false, older: None });
             }
             // Whoever has it may be about to end, or about to listen at its name.
             Err(ListenError::Taken(_)) if Instant::now() < deadline => std::thread::sleep(PAUSE),

@@ -11,6 +11,7 @@ use std::{
 use common::listen::is_of_one_connection;
 use rustix::process::geteuid;
 use tokio::{
+    io::AsyncReadExt,
     net::{UnixListener, UnixStream},
     task::JoinSet,
     time::sleep,
@@ -38,10 +39,19 @@ async fn serve_one(address: SocketAddr, socket: TcpListener, name: Option<Named>
         Some(Ok(name)) => name,
         _ => take(address).await,
     };
+    // Each as long as it cares to know whether we still accept.
+    let mut newer = JoinSet::new();
     loop {
-        match name.accept().await {
+        let asked = tokio::select! {
+            asked = name.accept() => asked,
+            Some(_) = newer.join_next() => continue,
+        };
+        match asked {
             Ok((asking, _)) => match give(&asking, &socket, &name) {
-                Ok(()) => tracing::info!(%address, "a newer instance has this listening socket now, too"),
+                Ok(()) => {
+                    tracing::info!(%address, "a newer instance has this listening socket now, too");
+                    newer.spawn(ended(asking));
+                }
                 Err(why) => {
                     tracing::warn!(%address, %why, "somebody asked for this listening socket and got nothing")
                 }
@@ -50,6 +60,11 @@ async fn serve_one(address: SocketAddr, socket: TcpListener, name: Option<Named>
             Err(_) => sleep(REST).await,
         }
     }
+}
+
+/// Waits until the other side is gone: nothing is said on such a connection.
+pub(super) async fn ended(mut stream: UnixStream) {
+    let _ = stream.read(&mut [0]).await;
 }
 
 fn listener(name: Named) -> io::Result<UnixListener> {

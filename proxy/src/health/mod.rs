@@ -121,7 +121,13 @@ async fn keep_checking(
     // Whether this check was asked for by a connection, and how many before it were.
     let (mut is_asked, mut asked) = (false, 0_u32);
     let mut current = settings.borrow_and_update().clone();
-    let mut due = Instant::now() + decide::first(current.interval, fastrand::f64());
+    // Whoever has just started waits for an answer.
+    let first = if shared.has_answered() {
+        decide::first(current.interval, fastrand::f64())
+    } else {
+        decide::soon(current.interval, 0, fastrand::f64())
+    };
+    let mut due = Instant::now() + first;
     loop {
         tokio::select! {
             () = sleep_until(due) => {}
@@ -148,6 +154,9 @@ async fn keep_checking(
             tracing::warn!(error, "cannot check endpoints at the moment");
         }
         troubled = matches!(found, Found::Nothing(_));
+        if found == Found::Good {
+            shared.note_answer();
+        }
         apply(&endpoint, row.take(&found, endpoint.is_healthy()), found);
     }
 }

