@@ -69,6 +69,9 @@ soak: ## Chaos and hand-overs of the agent ten times; the webhook's renewals and
 		cargo test --quiet --locked --offline -p agent --test node -- --nocapture dials_during
 	@RENEWALS=3 WEBHOOK_LOAD=2000 MAKE_TARGET=soak hack/in-namespaces.sh \
 		cargo test --quiet --locked --offline -p webhook --test cert_secret -- --nocapture --test-threads=1 under_load
+	cargo build --quiet --locked --release -p proxy
+	@DIALS=1000 PROXY_BINARY=$(abspath $(TARGET_DIR))/$(HOST)/release/apiserver-proxy MAKE_TARGET=soak hack/in-namespaces.sh \
+		cargo test --quiet --locked --offline -p proxy --test node -- --nocapture ten_replacements
 	@SLOW_GIGABYTES=10 IDLE_PAIRS=10000 MAKE_TARGET=soak hack/in-namespaces.sh \
 		cargo test --quiet --locked --offline -p proxy --test peers -- --nocapture slow:: idle::
 

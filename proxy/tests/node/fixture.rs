@@ -18,9 +18,10 @@ pub const LISTEN: &str = "10.96.0.2:443";
 /// Nothing here takes that long unless it is wrong.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The binary.
+/// The binary: the one that was built with the tests, or that which `PROXY_BINARY` names.
 pub fn binary() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_apiserver-proxy"))
+    let built = || env!("CARGO_BIN_EXE_apiserver-proxy").into();
+    Command::new(std::env::var_os("PROXY_BINARY").unwrap_or_else(built))
 }
 
 /// It, listening on [`LISTEN`].
@@ -101,11 +102,15 @@ impl Client {
 
     /// Whether the server says back what it is told.
     pub fn echoes(&mut self, text: &str) -> std::io::Result<()> {
-        writeln!(self.0, "{text}")?;
-        let heard = self.line()?;
-        if heard == text {
+        let said = format!("{text}\n").into_bytes();
+        self.0.write_all(&said)?;
+        // At once, not byte by byte: there are tests that do this often.
+        let mut heard = vec![0; said.len()];
+        self.0.read_exact(&mut heard)?;
+        if heard == said {
             Ok(())
         } else {
+            let heard = String::from_utf8_lossy(&heard);
             Err(std::io::Error::other(format!("{heard:?} came back for {text:?}")))
         }
     }

@@ -1,13 +1,14 @@
 //! Replacing the binary while connections are open and more arrive.
 
 use std::{
+    io::Read,
     os::unix::process::CommandExt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
@@ -16,7 +17,7 @@ use testkit::{
     process::{Running, field},
 };
 
-use crate::fixture::{Client, proxy, scene, server, start, with_address};
+use crate::fixture::{Client, LISTEN, PATIENCE, proxy, scene, server, start, with_address};
 
 const ARGS: [&str; 2] = ["--upstream=127.0.0.1:6443", "--drain-timeout=1h"];
 
@@ -24,7 +25,7 @@ const ARGS: [&str; 2] = ["--upstream=127.0.0.1:6443", "--drain-timeout=1h"];
 #[derive(Default)]
 struct Seen {
     over: AtomicBool,
-    dials: AtomicU64,
+    dials: AtomicU32,
     messages: AtomicU64,
     broken: Mutex<Vec<String>>,
 }
@@ -35,24 +36,30 @@ impl Seen {
     }
 }
 
-/// Connects, says something, and goes, again and again.
-fn dial(seen: &Arc<Seen>) -> JoinHandle<()> {
-    let seen = Arc::clone(seen);
-    std::thread::spawn(move || {
-        while !seen.over.load(Relaxed) {
-            let dialled = std::net::TcpStream::connect(crate::fixture::LISTEN).and_then(|stream| {
-                stream.set_read_timeout(Some(crate::fixture::PATIENCE))?;
-                let mut client = Client(stream);
-                client.line()?;
-                client.echoes("x")
-            });
-            seen.dials.fetch_add(1, Relaxed);
-            if let Err(error) = dialled {
-                seen.broken("a dial", &error);
+/// Threads that dial. Each waits for its answers, so there are more of them than would be busy.
+const DIALLING: usize = 16;
+
+/// Connects, says something, and goes: so many times a second, whatever becomes of it. When it is late it catches up.
+fn dial(seen: &Arc<Seen>, rate: u32) -> Vec<JoinHandle<()>> {
+    let begun = Instant::now();
+    let dialling = |seen: Arc<Seen>| {
+        move || {
+            while !seen.over.load(Relaxed) {
+                let due = begun + Duration::from_secs(1) * seen.dials.fetch_add(1, Relaxed) / rate;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                let dialled = std::net::TcpStream::connect(LISTEN).and_then(|stream| {
+                    stream.set_read_timeout(Some(PATIENCE))?;
+                    let mut client = Client(stream);
+                    client.0.read_exact(&mut [0; "one\n".len()])?;
+                    client.echoes("x")
+                });
+                if let Err(error) = dialled {
+                    seen.broken("a dial", &error);
+                }
             }
-            std::thread::sleep(Duration::from_millis(4));
         }
-    })
+    };
+    (0..DIALLING).map(|_| std::thread::spawn(dialling(Arc::clone(seen)))).collect()
 }
 
 /// Talks all the time.
@@ -70,12 +77,16 @@ fn stream(seen: &Arc<Seen>) -> JoinHandle<()> {
     })
 }
 
+/// `DIALS` is how many dials a second there have to be; without it as many of a thousand as the machine has time for.
 #[test]
 fn ten_replacements_break_nothing() {
     let _netns = scene();
+    let demanded: Option<u32> = std::env::var("DIALS").ok().map(|dials| dials.parse().unwrap());
     let seen = Arc::<Seen>::default();
     let mut current = start(&ARGS);
-    let mut clients: Vec<_> = (0..8).map(|_| dial(&seen)).chain((0..50).map(|_| stream(&seen))).collect();
+    let mut clients: Vec<_> = (0..100).map(|_| stream(&seen)).collect();
+    let begun = Instant::now();
+    clients.extend(dial(&seen, demanded.unwrap_or(1000)));
     let mut old = Vec::new();
     for _ in 0..10 {
         let new = start(&ARGS);
@@ -89,10 +100,17 @@ fn ten_replacements_break_nothing() {
     for client in clients {
         client.join().unwrap();
     }
-    println!("{} dials, {} messages", seen.dials.load(Relaxed), seen.messages.load(Relaxed));
+    let (dials, messages, took) = (seen.dials.load(Relaxed), seen.messages.load(Relaxed), begun.elapsed());
+    let rate = f64::from(dials) / took.as_secs_f64();
+    println!(
+        "{dials} dials in {took:.1?}, {rate:.0} a second, beside {messages} messages of 100 streams and more"
+    );
     assert_eq!(*seen.broken.lock().unwrap(), Vec::<String>::new());
+    if let Some(demanded) = demanded {
+        assert!(rate >= 0.98 * f64::from(demanded), "{rate:.0} a second");
+    }
     let first = old.remove(0).wait();
-    assert_eq!(field::<u64>(first.1.lines().find(|line| line.contains("open=")).unwrap(), "open") / 50, 1);
+    assert!(field::<u32>(first.1.lines().find(|line| line.contains("open=")).unwrap(), "open") >= 100);
     for (status, printed) in std::iter::once(first).chain(old.into_iter().map(Running::wait)) {
         assert!(status.success() && printed.contains("all connections have ended"), "{printed}");
     }
