@@ -84,6 +84,18 @@ pub struct Desk {
     pub inbox: UnboundedSender<Accepted>,
 }
 
+impl Desk {
+    /// One more connection.
+    pub fn opened(&self) {
+        self.counters.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub fn closed(&self) {
+        self.counters.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What all threads know.
 #[derive(Debug)]
 pub struct Shared {
@@ -186,17 +198,23 @@ impl Shared {
         self.room.notify_waiters();
     }
 
-    /// One more connection, on a thread.
-    pub fn opened(&self, desk: &Desk) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        desk.counters.open.fetch_add(1, Ordering::Relaxed);
+    /// Takes the place of one more connection, if there is one. Whoever accepts does so first: looked at and taken in one
+    /// step, the last place is not taken by each thread and for each address.
+    #[must_use]
+    pub fn reserve(&self) -> bool {
+        let most = self.most();
+        let one_more = |open| (open < most).then_some(open + 1);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
-    /// It is over.
-    pub fn closed(&self, desk: &Desk) {
-        let open = self.open.fetch_sub(1, Ordering::Relaxed);
-        desk.counters.open.fetch_sub(1, Ordering::Relaxed);
-        if open >= self.most() {
+    /// Takes it in any case.
+    pub fn reserve_regardless(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Gives a place back.
+    pub fn give_back(&self) {
+        if self.open.fetch_sub(1, Ordering::Relaxed) >= self.most() {
             self.room.notify_waiters();
         }
     }

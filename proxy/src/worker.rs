@@ -90,20 +90,20 @@ impl Mine {
         self.shared.desks.get(self.number)
     }
 
-    /// Takes a connection up here, or hands it to a thread that has less to do. It counts from now on.
+    /// Takes a connection up here, or hands it to a thread that has less to do. Its place is reserved.
     fn place(self: &Arc<Self>, accepted: Accepted) {
         let Some(desk) = self.desk() else { return };
         let accepted = match self.shared.idler(desk) {
             None => accepted,
             Some(idler) => {
-                self.shared.opened(idler);
+                idler.opened();
                 // A thread that is about to end takes none.
                 let Err(SendError(accepted)) = idler.inbox.send(accepted) else { return };
-                self.shared.closed(idler);
+                idler.closed();
                 accepted
             }
         };
-        self.shared.opened(desk);
+        desk.opened();
         self.take_up(accepted);
     }
 
@@ -113,7 +113,8 @@ impl Mine {
             Ok(client) => self.carry(client, peer),
             Err(error) => {
                 tracing::warn!(%peer, %error, "lost a connection that was just accepted");
-                self.desk().into_iter().for_each(|desk| self.shared.closed(desk));
+                self.desk().into_iter().for_each(Desk::closed);
+                self.shared.give_back();
             }
         }
     }
@@ -124,7 +125,8 @@ impl Mine {
             let Some(desk) = mine.desk() else { return };
             session::serve(&mine.shared, &desk.counters, &client, &peer).await;
             drop(client);
-            mine.shared.closed(desk);
+            desk.closed();
+            mine.shared.give_back();
             mine.over.notify_one();
         });
     }
@@ -154,8 +156,19 @@ async fn accept(mine: Arc<Mine>, listener: AsyncFd<TcpListener>, mut phase: watc
         let mut tuned = None;
         loop {
             let next = async {
-                mine.shared.has_room().await;
-                listener.async_io(Interest::READABLE, accept_one).await
+                loop {
+                    // Where somebody waits, so that nobody holds a place for whoever may come.
+                    let accepted = listener.async_io(Interest::READABLE, |listener| {
+                        if !mine.shared.reserve() {
+                            return Ok(None);
+                        }
+                        accept_one(listener).map(Some).inspect_err(|_| mine.shared.give_back())
+                    });
+                    match accepted.await.transpose() {
+                        Some(accepted) => return accepted,
+                        None => mine.shared.has_room().await,
+                    }
+                }
             };
             // Connections have what their listener has, so that it need not be said of each (tcp(7)).
             let settings = mine.shared.settings.load();
@@ -184,6 +197,7 @@ async fn accept(mine: Arc<Mine>, listener: AsyncFd<TcpListener>, mut phase: watc
     }
     // What waits in the queue would be reset if no other process holds the socket.
     while let Ok(accepted) = accept_one(listener.get_ref()) {
+        mine.shared.reserve_regardless();
         mine.place(accepted);
     }
 }

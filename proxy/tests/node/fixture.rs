@@ -73,7 +73,16 @@ pub struct Client(pub TcpStream);
 impl Client {
     /// Only the connection.
     pub fn connect() -> Self {
-        let stream = TcpStream::connect(LISTEN).unwrap();
+        Self::to(LISTEN.parse().unwrap())
+    }
+
+    /// The same, to a port of 127.0.0.1.
+    pub fn at(port: u16) -> Self {
+        Self::to(([127, 0, 0, 1], port).into())
+    }
+
+    fn to(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self(stream)

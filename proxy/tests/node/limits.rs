@@ -2,7 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use testkit::process::{Running, field, sh};
+use testkit::{
+    eventually,
+    process::{Running, field, sh},
+};
 
 use crate::fixture::{Client, LISTEN, PATIENCE, binary, metric, scene, start};
 
@@ -23,6 +26,33 @@ fn accepting_pauses_at_the_most() {
     assert_eq!(waiting.line().unwrap(), "one");
     for client in &mut open {
         client.echoes("here").unwrap();
+    }
+}
+
+#[test]
+fn many_threads_and_addresses_accept_no_more_than_one() {
+    const MOST: usize = 3;
+    let _netns = scene();
+    let mut args = vec!["--upstream=127.0.0.1:6443", "--max-connections=3", "--threads=4"];
+    let ports = [4431, 4432, 4433];
+    let listen = ports.map(|port| format!("--listen=127.0.0.1:{port}"));
+    args.extend(listen.iter().map(String::as_str));
+    let _running = start(&args);
+    for _ in 0..20 {
+        let mut clients: Vec<_> = (0..4).flat_map(|_| ports).map(Client::at).collect();
+        for client in &clients {
+            client.0.set_nonblocking(true).unwrap();
+        }
+        let served = || clients.iter().filter(|client| client.0.peek(&mut [0]).is_ok()).count();
+        eventually(|| format!("{} are served", served()), || (served() >= MOST).then_some(()));
+        // Who was accepted, and is not served yet, is soon.
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(served(), MOST);
+        // All of them have their turn.
+        while !clients.is_empty() {
+            clients.retain(|client| client.0.peek(&mut [0]).is_err());
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
