@@ -26,24 +26,23 @@ pub struct Receivers {
     pub sources: watch::Sender<Sources>,
     /// Who checks them.
     pub health: watch::Sender<HealthSettings>,
-    /// All of it, as it was last read.
+    /// All of it, as it is in force.
     pub config: Arc<ArcSwap<Config>>,
 }
 
 impl Receivers {
     /// Puts a configuration into force, but for what takes a restart. Connections that are open keep what they have.
     fn apply(&self, new: Config) {
-        let fixed = self.config.load().takes_a_restart(&new);
+        let before = self.config.load();
+        let (fixed, new) = (before.takes_a_restart(&new), new.following(&before));
         if !fixed.is_empty() {
             tracing::warn!(keys = fixed.join(","), "what these keys of the file say takes a restart");
         }
         self.shared.settings.store(Arc::new(new.settings.clone()));
         self.shared.settings_changed();
         self.health.send_if_modified(|health| std::mem::replace(health, new.health.clone()) != new.health);
-        self.sources.send_if_modified(|sources| {
-            let upstreams = new.sources.upstreams.clone();
-            std::mem::replace(&mut sources.upstreams, upstreams) != new.sources.upstreams
-        });
+        self.sources
+            .send_if_modified(|sources| std::mem::replace(sources, new.sources.clone()) != new.sources);
         tracing::info!(
             upstreams = new.sources.upstreams.len(),
             "the file of --config has changed, and is in force"

@@ -32,6 +32,17 @@ impl Flagz {
         self.0.get(flag).map(String::as_str).unwrap_or_default()
     }
 
+    /// The same, but for some of them, which are as in `other`.
+    #[must_use]
+    pub fn with(mut self, flags: &[&str], other: &Self) -> Self {
+        for flag in flags {
+            if let Some(value) = self.0.get_mut(*flag) {
+                other.value(flag).clone_into(value);
+            }
+        }
+        self
+    }
+
     pub(super) fn render(&self, name: &str) -> String {
         let mut text = format!("\n{name} flags\n{WARNING}\n\n");
         for (flag, value) in &self.0 {
@@ -79,12 +90,23 @@ mod tests {
         ])
     }
 
-    fn rendered(args: &[&str]) -> String {
+    fn flagz(args: &[&str]) -> Flagz {
         let program = Program { name: "prog", env_prefix: "FLAGZ_TEST_" };
         let args = std::iter::once("prog").chain(args.iter().copied()).map(Into::into);
-        let flagz = Flagz::new(&command(), &parse(program, command(), args).unwrap());
+        Flagz::new(&command(), &parse(program, command(), args).unwrap())
+    }
+
+    fn rendered(args: &[&str]) -> String {
+        let flagz = flagz(args);
         assert!(!format!("{flagz:?}").contains("hunter2"));
         flagz.render("prog")
+    }
+
+    #[test]
+    fn some_may_be_as_in_another() {
+        let before = flagz(&["--cleanup", "--cert-dir=/a"]);
+        let after = flagz(&["--cert-dir=/b", "--token=x"]).with(&["cleanup", "unknown"], &before);
+        assert_eq!(after, flagz(&["--cleanup", "--cert-dir=/b", "--token=x"]));
     }
 
     #[test]

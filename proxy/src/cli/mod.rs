@@ -193,6 +193,19 @@ impl Config {
         let is_other = |flag: &&&str| self.flagz.value(flag) != other.flagz.value(flag);
         FIXED.iter().filter(is_other).map(|flag| key_of(flag)).collect()
     }
+
+    /// What is in force when this one follows another while the program runs: what only a restart can change is as it was.
+    #[must_use]
+    pub fn following(self, before: &Self) -> Self {
+        Self {
+            sources: Sources { upstreams: self.sources.upstreams, ..before.sources.clone() },
+            health: self.health,
+            settings: self.settings,
+            drain_timeout: self.drain_timeout,
+            flagz: self.flagz.with(&FIXED, &before.flagz),
+            ..before.clone()
+        }
+    }
 }
 
 /// What only a restart changes.

@@ -60,6 +60,10 @@ fn a_file_says_the_same() {
     assert!(!format!("{config:?}").contains("hunter2"));
     let other = config_of(&["--max-connections=30"], &yaml.replace(", '[fd00::2]:443'", "")).unwrap();
     assert_eq!(config.takes_a_restart(&other), ["listen"]);
+    let in_force = other.following(&config);
+    assert_eq!((in_force.listen.len(), in_force.settings.max_connections), (2, 30));
+    assert_eq!(in_force.flagz.value("listen"), "10.96.0.2:443,[fd00::2]:443");
+    assert_eq!(in_force.flagz.value("max-connections"), "30");
 }
 
 #[test]

@@ -46,10 +46,32 @@ fn endpoints_and_limits_change_and_connections_stay() {
     running.wait_for("configuration: all is well again");
     let told = running.wait_for("takes a restart");
     assert!(told.contains("keys=listen,threads"), "{told}");
+    // What is in force, not what the file says.
+    assert!(page("/flagz").1.contains("\nlisten=10.96.0.2:443\n"), "{}", page("/flagz").1);
     eventually(|| running.printed(), || (Client::greeted().1 == "one").then_some(()));
     first.echoes("to the end").unwrap();
     drop(first);
     let (status, printed) = running.stop();
     assert!(status.success(), "{printed}");
     assert_eq!(printed.matches("not replaced").count(), 2, "each once:\n{printed}");
+}
+
+#[test]
+fn checks_change() {
+    let _netns = scene();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.yaml");
+    let fixed = "listen: [10.96.0.2:443]\nupstream: [127.0.0.1:6443]\nhealthInterval: 1s\n";
+    write(&file, fixed);
+    let mut command = binary();
+    let running = Running::start(command.arg(format!("--config={}", file.display())));
+    running.wait_for("accepting connections");
+    let (mut client, _) = Client::greeted();
+    // It does not speak TLS.
+    write(&file, &format!("{fixed}healthCheck: tls\nhealthSni: api.example\n"));
+    let told = running.wait_for("endpoint failed: its checks did");
+    assert!(told.contains("endpoint=127.0.0.1:6443") && told.contains("why=\"TLS: "), "{told}");
+    write(&file, fixed);
+    running.wait_for("endpoint is well again endpoint=127.0.0.1:6443");
+    client.echoes("no other is left to go to").unwrap();
 }
