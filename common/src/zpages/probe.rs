@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::net::sockopt::socket_peercred;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use socket2::{Domain, Socket, Type};
 
 use super::unix;
@@ -78,7 +78,8 @@ fn ask(path: &Path, page: Page, deadline: Instant) -> io::Result<(u16, String)> 
     socket.set_write_timeout(Some(left(deadline)?))?;
     socket.connect(&unix::address(path)?).map_err(late)?;
     if unix::is_abstract(path) {
-        let uid = socket_peercred(&socket)?.uid.as_raw();
+        // Not by rustix, which takes the process's number for one above 0: a program in another PID namespace has none here.
+        let uid = getsockopt(&socket, PeerCredentials)?.uid();
         if !unix::is_ours(uid) {
             return Err(io::Error::other(format!("the name is that of a process of user {uid}")));
         }

@@ -31,6 +31,13 @@ pub fn proxy(args: &[&str]) -> Command {
     command
 }
 
+/// A program in a PID namespace of its own, as in a container: others have no number there.
+pub fn apart(program: &Command) -> Command {
+    let mut apart = Command::new("unshare");
+    apart.args(["--pid", "--fork", "--kill-child"]).arg(program.get_program()).args(program.get_args());
+    apart
+}
+
 /// Puts the address in place that the agent would have put there.
 pub fn with_address() {
     sh("ip addr add 10.96.0.2/32 dev lo");

@@ -17,7 +17,7 @@ use testkit::{
     process::{Running, field},
 };
 
-use crate::fixture::{Client, LISTEN, PATIENCE, proxy, scene, server, start, with_address};
+use crate::fixture::{Client, LISTEN, PATIENCE, apart, proxy, scene, server, start, with_address};
 
 const ARGS: [&str; 2] = ["--upstream=127.0.0.1:6443", "--drain-timeout=1h"];
 
@@ -123,10 +123,7 @@ fn from_one_pid_namespace_to_another() {
     with_address();
     server("one", "127.0.0.1:6443");
     let first = start(&ARGS);
-    let command = proxy(&ARGS);
-    let mut apart = std::process::Command::new("unshare");
-    apart.args(["--pid", "--fork", "--kill-child"]).arg(command.get_program()).args(command.get_args());
-    let second = Running::start(&mut apart);
+    let second = Running::start(&mut apart(&proxy(&ARGS)));
     second.wait_for("accepting connections");
     assert!(second.wait_for("listening address").contains("taken_over=true"), "{}", second.printed());
     first.signal(Signal::SIGTERM);

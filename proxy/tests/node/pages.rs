@@ -1,11 +1,17 @@
 //! Health pages, metrics and probes.
 
+use std::process::Command;
+
 use testkit::{eventually, netns::Netns, process::Running};
 
-use crate::fixture::{Client, binary, metric, page, scene, start, with_address};
+use crate::fixture::{Client, apart, binary, metric, page, scene, start, with_address};
 
 fn probe(args: &[&str]) -> (Option<i32>, String) {
-    let (status, printed) = Running::start(binary().arg("probe").args(args)).wait();
+    outcome(binary().arg("probe").args(args))
+}
+
+fn outcome(command: &mut Command) -> (Option<i32>, String) {
+    let (status, printed) = Running::start(command).wait();
     (status.code(), printed)
 }
 
@@ -55,6 +61,14 @@ fn they_tell_how_it_goes() {
     drop(client);
     running.wait();
     assert_eq!(probe(&["ready"]).0, Some(1));
+}
+
+#[test]
+fn a_probe_may_come_from_another_pid_namespace() {
+    let _netns = scene();
+    let _running = start(&["--upstream=127.0.0.1:6443", "--probe-socket=@here"]);
+    let (code, printed) = outcome(&mut apart(binary().args(["probe", "live", "--probe-socket=@here"])));
+    assert_eq!(code, Some(0), "{printed}");
 }
 
 #[test]
