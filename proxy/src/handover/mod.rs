@@ -24,6 +24,7 @@ mod message;
 mod serve;
 
 use std::{
+    collections::BTreeSet,
     io,
     net::{SocketAddr, TcpListener},
     os::{
@@ -88,7 +89,7 @@ pub fn obtain(addresses: &[SocketAddr]) -> Result<Vec<Listening>, ListenError> {
 
 fn one(address: SocketAddr) -> Result<Listening, ListenError> {
     let deadline = Instant::now() + PATIENCE;
-    let mut told = false;
+    let mut told = BTreeSet::new();
     loop {
         match if address.port() == 0 { Answer::Nobody } else { ask(address, deadline) } {
             Answer::Sockets(socket, name, older) => {
@@ -97,8 +98,10 @@ fn one(address: SocketAddr) -> Result<Listening, ListenError> {
             }
             Answer::Nobody => {}
             Answer::No(why) => {
-                if !std::mem::replace(&mut told, true) {
+                // Each once: which of them is the one that matters is not for us to know.
+                if !told.contains(&why) {
                     tracing::warn!(%address, why, "no socket can be taken over; binding the address");
+                    told.insert(why);
                 }
             }
         }

@@ -71,3 +71,33 @@ fn wrong_answers_are_no_reason_to_fail() {
         assert!(!listening.taken_over && listening.name.is_none());
     }
 }
+
+/// What is written to the log meanwhile.
+fn logged(during: impl FnOnce()) -> String {
+    let (written, mut log) = UnixStream::pair().unwrap();
+    let writer = move || written.try_clone().unwrap();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+    tracing::subscriber::with_default(subscriber, during);
+    let mut text = String::new();
+    io::Read::read_to_string(&mut log, &mut text).unwrap();
+    text
+}
+
+#[test]
+fn every_reason_is_told_once() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let address = answering(move |asking| {
+        let number = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        match number % 2 {
+            0 => io::Write::write_all(&mut &*asking, b"HTTP/1.1 400").unwrap(),
+            _ => message::send(asking, [asking.as_fd(), asking.as_fd()]).unwrap(),
+        }
+    });
+    let _taken = TcpListener::bind(address).unwrap();
+    let log = logged(|| assert!(matches!(one(address), Err(ListenError::Taken(_)))));
+    for why in
+        ["the answer is not two sockets", "an older instance answered with another socket than that of"]
+    {
+        assert_eq!(log.matches(why).count(), 1, "{log}");
+    }
+}
