@@ -36,7 +36,10 @@ impl Proxy {
 
     /// In front of a listener that is the test's own.
     pub fn before_listener(flags: &[&str]) -> (Self, TcpListener) {
-        Self::start("127.0.0.1:6443", flags, || TcpListener::bind("127.0.0.1:6443").unwrap())
+        let started = Self::start("127.0.0.1:6443", flags, || TcpListener::bind("127.0.0.1:6443").unwrap());
+        // The one check that comes at the start.
+        drop(accept(&started.1));
+        started
     }
 
     /// Its resident memory, in KiB.
@@ -81,7 +84,7 @@ pub fn launch(mut command: Command, upstream: &str, flags: &[&str]) -> Running {
     if !listens {
         command.arg(format!("--listen={LISTEN}"));
     }
-    // Checks are connections, too, and the test's listeners count theirs: the first comes at random within this time.
+    // Checks are connections, too, and the test's listeners count theirs: after the first the next is this far away.
     command.arg("--health-interval=1000h");
     let running = Running::start(&mut command);
     running.wait_for("accepting connections");

@@ -8,7 +8,7 @@ use std::{
 
 use testkit::{eventually, netns::Netns};
 
-use crate::fixture::{Proxy, launch, pair, talk};
+use crate::fixture::{Proxy, accept, launch, pair, talk};
 
 const MUCH: usize = 32 << 20;
 
@@ -59,6 +59,8 @@ fn without_one_bytes_are_copied() {
     command.arg(format!("--nofile={LIMIT}:{LIMIT}"));
     command.args(["--", env!("CARGO_BIN_EXE_apiserver-proxy")]);
     let running = launch(command, "127.0.0.1:6443", &["--threads=1"]);
+    // The check at the start.
+    drop(accept(&listener));
     let pairs: Vec<_> = (0..(LIMIT - 64) / 2).map(|_| pair(&listener)).collect();
     let content = vec![5; MUCH / 2];
     std::thread::scope(|scope| {
