@@ -61,14 +61,17 @@ listen api
     server one 127.0.0.1:{upstream}
 """
 
-NGINX = """
-load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+# What both of nginx have in common. Modules are loaded before it.
+PROCESS = """
 worker_processes 2;
 worker_rlimit_nofile 20000;
 daemon off;
-pid {folder}/nginx.pid;
+pid {folder}/{port}.pid;
 error_log /dev/null;
 events {{ worker_connections 20000; multi_accept on; }}
+"""
+
+NGINX = "load_module /usr/lib/nginx/modules/ngx_stream_module.so;" + PROCESS + """
 stream {{
     server {{
         listen 127.0.0.1:{port} backlog=4096 so_keepalive=15s:15s:9;
@@ -82,13 +85,7 @@ stream {{
 """
 
 # What requests go to: answers from memory, over connections that live as long as the client wants.
-SERVER = """
-worker_processes 2;
-worker_rlimit_nofile 20000;
-daemon off;
-pid {folder}/server.pid;
-error_log /dev/null;
-events {{ worker_connections 20000; multi_accept on; }}
+SERVER = PROCESS + """
 http {{
     access_log off;
     keepalive_requests 1000000000;

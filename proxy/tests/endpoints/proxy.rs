@@ -8,13 +8,13 @@ use std::{
 };
 
 use proxy::{
-    balance::Balance,
+    cli::Config,
     endpoint::{Endpoint, Endpoints},
     health::{self, Check, HealthSettings},
     listen,
     protocol::Protocol,
     resolve::{self, Sources},
-    shared::{AccessLog, Phase, Settings, Shared},
+    shared::{Phase, Settings, Shared},
     worker,
 };
 use testkit::eventually;
@@ -62,17 +62,10 @@ impl Proxy {
         protocol: Protocol,
         checks: HealthSettings,
     ) -> Self {
-        let settings = Settings {
-            protocol,
-            balance: Balance::LeastConnections,
-            connect_timeout: Duration::from_secs(5),
-            idle_timeout: None,
-            user_timeout: Duration::from_secs(30),
-            keepalive: Duration::from_secs(15),
-            max_connections: 10_000,
-            close_on_unhealthy: true,
-            access_log: AccessLog::Off,
-        };
+        // All else by default.
+        let line = ["apiserver-proxy", "--listen=127.0.0.1:1", "--upstream=127.0.0.1:2"].map(Into::into);
+        let (Config { settings, .. }, _) = Config::from_command_line(line).unwrap();
+        let settings = Settings { protocol, ..settings };
         let listener = listen::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         sources.own = vec![address];
