@@ -5,11 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use common::zpages;
+use common::zpages::{self, registered, registered_seconds};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::{Registry, Unit},
+    registry::Registry,
 };
 
 use crate::reconcile::{Counts, Outcome};
@@ -63,51 +63,42 @@ impl Metrics {
     /// All at nothing, but for the program's version.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = zpages::registry(PREFIX);
+        let mut all = zpages::registry(PREFIX);
         let metrics = Self {
-            cycles: Family::default(),
-            cycle_seconds: Histogram::new(CYCLE_BUCKETS),
-            drift: Family::default(),
-            heal_seconds: Histogram::new(HEAL_BUCKETS),
-            last_success: Gauge::default(),
-            desired: Family::default(),
-            observed: Family::default(),
-            contention: Family::default(),
-            dnat_conflicts: Gauge::default(),
-            registry: Registry::default(),
+            cycles: registered(&mut all, "reconcile", "Cycles, by what came of them"),
+            cycle_seconds: registered_seconds(
+                &mut all,
+                "reconcile_duration",
+                "How long cycles took",
+                Histogram::new(CYCLE_BUCKETS),
+            ),
+            drift: registered(&mut all, "drift", "Things that had been taken away, by kind"),
+            heal_seconds: registered_seconds(
+                &mut all,
+                "heal_duration",
+                "From the event that something was taken away to when it was seen back",
+                Histogram::new(HEAL_BUCKETS),
+            ),
+            last_success: registered_seconds(
+                &mut all,
+                "last_success_timestamp",
+                "When everything was last seen in place",
+                Gauge::default(),
+            ),
+            desired: registered(&mut all, "desired", "Things to be in place, by kind"),
+            observed: registered(&mut all, "observed", "Things seen in place, by kind"),
+            contention: registered(
+                &mut all,
+                "contention",
+                "1 while something on the node takes things of this kind away again and again",
+            ),
+            dnat_conflicts: registered(
+                &mut all,
+                "dnat_conflict",
+                "Addresses that a DNAT rule of the node leads to or takes over, so that connections fail",
+            ),
+            registry: all,
         };
-        registry.register("reconcile", "Cycles, by what came of them", metrics.cycles.clone());
-        registry.register_with_unit(
-            "reconcile_duration",
-            "How long cycles took",
-            Unit::Seconds,
-            metrics.cycle_seconds.clone(),
-        );
-        registry.register("drift", "Things that had been taken away, by kind", metrics.drift.clone());
-        registry.register_with_unit(
-            "heal_duration",
-            "From the event that something was taken away to when it was seen back",
-            Unit::Seconds,
-            metrics.heal_seconds.clone(),
-        );
-        registry.register_with_unit(
-            "last_success_timestamp",
-            "When everything was last seen in place",
-            Unit::Seconds,
-            metrics.last_success.clone(),
-        );
-        registry.register("desired", "Things to be in place, by kind", metrics.desired.clone());
-        registry.register("observed", "Things seen in place, by kind", metrics.observed.clone());
-        registry.register(
-            "contention",
-            "1 while something on the node takes things of this kind away again and again",
-            metrics.contention.clone(),
-        );
-        registry.register(
-            "dnat_conflict",
-            "Addresses that a DNAT rule of the node leads to or takes over, so that connections fail",
-            metrics.dnat_conflicts.clone(),
-        );
         // A counter that is not there yet can't be alerted on.
         for result in ["success", "held", "error"] {
             let _ = metrics.cycles.get_or_create(&Result { result });
@@ -118,7 +109,7 @@ impl Metrics {
         for kind in ["address", "rule"] {
             let _ = metrics.contention.get_or_create(&Kind { kind });
         }
-        Self { registry, ..metrics }
+        metrics
     }
 
     /// Takes note of one cycle.

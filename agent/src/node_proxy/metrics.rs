@@ -1,9 +1,9 @@
 //! What Prometheus is told. No label's values grow with anything.
 
-use common::zpages;
+use common::zpages::{self, registered, registered_seconds};
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::{Registry, Unit},
+    registry::Registry,
 };
 
 use super::outcome::Outcome;
@@ -27,25 +27,20 @@ impl Metrics {
     /// All at nothing, but for the program's version.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = zpages::registry(PREFIX);
+        let mut all = zpages::registry(PREFIX);
         let metrics = Self {
-            apply: Family::default(),
-            drift: Counter::default(),
-            restart: Family::default(),
-            restart_due: Gauge::default(),
-            last_success: Gauge::default(),
-            registry: Registry::default(),
+            apply: registered(&mut all, "apply", "Rounds, by what came of them"),
+            drift: registered(&mut all, "drift", "Drop-ins that somebody had removed or changed"),
+            restart: registered(&mut all, "restart", "Restarts of units, by what came of them"),
+            restart_due: registered(&mut all, "restart_due", "Units that run without their drop-in"),
+            last_success: registered_seconds(
+                &mut all,
+                "last_success_timestamp",
+                "When everything was last seen in place",
+                Gauge::default(),
+            ),
+            registry: all,
         };
-        registry.register("apply", "Rounds, by what came of them", metrics.apply.clone());
-        registry.register("drift", "Drop-ins that somebody had removed or changed", metrics.drift.clone());
-        registry.register("restart", "Restarts of units, by what came of them", metrics.restart.clone());
-        registry.register("restart_due", "Units that run without their drop-in", metrics.restart_due.clone());
-        registry.register_with_unit(
-            "last_success_timestamp",
-            "When everything was last seen in place",
-            Unit::Seconds,
-            metrics.last_success.clone(),
-        );
         // A counter that is not there yet can't be alerted on.
         for result in ["success", "held", "error"] {
             let _ = metrics.apply.get_or_create(&Result { result });
@@ -53,7 +48,7 @@ impl Metrics {
         for result in ["success", "error"] {
             let _ = metrics.restart.get_or_create(&Result { result });
         }
-        Self { registry, ..metrics }
+        metrics
     }
 
     /// Takes note of one round. `fine` says that there was nothing wrong, with the configuration neither.

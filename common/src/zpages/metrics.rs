@@ -1,6 +1,10 @@
 //! `/metrics`.
 
-use prometheus_client::{encoding::text, metrics::info::Info, registry::Registry};
+use prometheus_client::{
+    encoding::text,
+    metrics::info::Info,
+    registry::{Metric, Registry, Unit},
+};
 
 use crate::version::{RELEASE, commit};
 
@@ -19,6 +23,19 @@ pub fn registry(prefix: &str) -> Registry {
     let labels: Vec<(&str, &str)> = [("version", RELEASE)].into_iter().chain(revision).collect();
     registry.register("build", "What this program was built from", Info::new(labels));
     registry
+}
+
+/// Registers a metric at nothing, and gives it to whoever writes to it.
+pub fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// The same for one in seconds, which its name will say.
+pub fn registered_seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, at: M) -> M {
+    registry.register_with_unit(name, help, Unit::Seconds, at.clone());
+    at
 }
 
 /// All metrics of a registry as OpenMetrics text.
@@ -40,8 +57,7 @@ mod tests {
     #[test]
     fn names_are_prometheus() {
         let mut registry = registry("apiserver_proxy_test");
-        let counter: Counter = Counter::default();
-        registry.register("requests", "Requests", counter.clone());
+        let counter: Counter = registered(&mut registry, "requests", "Requests");
         counter.inc();
         let text = encode(&registry);
         assert!(text.contains("\napiserver_proxy_test_requests_total 1\n"), "{text}");

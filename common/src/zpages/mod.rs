@@ -42,7 +42,7 @@ use axum::{
 pub use self::{
     exec::{PROBE, exec_probe},
     flagz::Flagz,
-    metrics::{encode, registry},
+    metrics::{encode, registered, registered_seconds, registry},
     probe::{Page, ProbeError, probe},
     readyz::{Check, Outcome},
     serve::{serve_tcp, serve_unix},

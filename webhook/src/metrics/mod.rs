@@ -7,11 +7,14 @@ mod labels;
 
 use std::time::{Duration, Instant};
 
-use common::{histogram::Histogram, zpages};
+use common::{
+    histogram::Histogram,
+    zpages::{self, registered, registered_seconds},
+};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::{Registry, Unit},
+    registry::Registry,
 };
 
 pub use self::labels::{Labels, Operation, Outcome};
@@ -74,7 +77,7 @@ impl Metrics {
     /// All at nothing, but for the program's version.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = zpages::registry(PREFIX);
+        let mut all = zpages::registry(PREFIX);
         // A counter that is not there yet can't be alerted on.
         let requests = Family::<Labels, Counter>::default();
         let counters = Operation::ALL.map(|operation| {
@@ -83,45 +86,41 @@ impl Metrics {
                 labels.can_occur().then(|| requests.get_or_create_owned(&labels))
             })
         });
-        registry.register(
+        all.register(
             "requests",
             "Requests, by what the API server is about to do and what came of them",
             requests.clone(),
         );
         let certificates = Reloads::register(
-            &mut registry,
+            &mut all,
             "certificate_reload",
             "New certificates, by whether they came into use",
         );
         let egress = Reloads::register(
-            &mut registry,
+            &mut all,
             "egress_config_reload",
             "New contents of --egress-config, by whether they came into use",
         );
-        let metrics = Self {
-            registry: Registry::default(),
+        Self {
+            duration: registered_seconds(
+                &mut all,
+                "request_duration",
+                "From a request's headers to its answer, the arrival of its body included",
+                Histogram::new(DURATIONS),
+            ),
+            in_flight: registered(&mut all, "in_flight", "Requests that have no answer yet"),
+            expiry: registered_seconds(
+                &mut all,
+                "certificate_expiry",
+                "Until the certificate in use expires; negative since it has",
+                Gauge::default(),
+            ),
             counters,
-            duration: Histogram::new(DURATIONS),
-            in_flight: Gauge::default(),
-            expiry: Gauge::default(),
             certificates,
             egress,
             requests,
-        };
-        registry.register_with_unit(
-            "request_duration",
-            "From a request's headers to its answer, the arrival of its body included",
-            Unit::Seconds,
-            metrics.duration.clone(),
-        );
-        registry.register("in_flight", "Requests that have no answer yet", metrics.in_flight.clone());
-        registry.register_with_unit(
-            "certificate_expiry",
-            "Until the certificate in use expires; negative since it has",
-            Unit::Seconds,
-            metrics.expiry.clone(),
-        );
-        Self { registry, ..metrics }
+            registry: all,
+        }
     }
 
     /// A request whose headers are there.
