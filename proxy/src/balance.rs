@@ -30,8 +30,8 @@ impl Balance {
 }
 
 /// The best endpoint that was not tried: a healthy one before one that is suspected, and only when there is neither any
-/// other, since a check may be wrong. `turn` counts connections. Ties are broken by chance, so that nodes that start at the same time
-/// don't all choose the same.
+/// other, since a check may be wrong. `turn` counts connections. Ties are broken by chance, so that nodes that start at
+/// the same time don't all choose the same.
 #[must_use]
 pub fn next<'a>(
     balance: Balance,
