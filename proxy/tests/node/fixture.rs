@@ -43,6 +43,12 @@ pub fn with_address() {
     sh("ip addr add 10.96.0.2/32 dev lo");
 }
 
+/// Has the kernel make room for descriptors before there are many, since it may take long in the midst, where a test would
+/// wait for its own server (`make_room` in `descriptors.rs` has the story).
+pub fn make_room() {
+    drop(rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 4096));
+}
+
 /// A namespace with the address, and a server `one` at 127.0.0.1:6443.
 pub fn scene() -> Netns {
     let netns = Netns::enter();

@@ -17,7 +17,7 @@ use testkit::{
     process::{Running, field},
 };
 
-use crate::fixture::{Client, LISTEN, PATIENCE, apart, proxy, scene, server, start, with_address};
+use crate::fixture::{Client, LISTEN, PATIENCE, apart, make_room, proxy, scene, server, start, with_address};
 
 const ARGS: [&str; 2] = ["--upstream=127.0.0.1:6443", "--drain-timeout=1h"];
 
@@ -81,6 +81,7 @@ fn stream(seen: &Arc<Seen>) -> JoinHandle<()> {
 #[test]
 fn ten_replacements_break_nothing() {
     let _netns = scene();
+    make_room();
     let demanded: Option<u32> = std::env::var("DIALS").ok().map(|dials| dials.parse().unwrap());
     let seen = Arc::<Seen>::default();
     let mut current = start(&ARGS);
