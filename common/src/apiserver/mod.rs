@@ -2,7 +2,7 @@
 //!
 //! There are a few requests in five minutes, so each has a connection of its own, and finds token and CA as they are
 //! then: kubelet replaces both. No library is used: the `kube` crate's client, with its ways to log in at cloud providers
-//! and HTTP/2, would be a third of the program, and its reader of kubeconfigs alone a fifteenth.
+//! and HTTP/2, would be a third of the program, and its reader of kubeconfigs alone a tenth.
 
 mod kubeconfig;
 mod trust;
