@@ -99,6 +99,8 @@ daemon() {
     local healed=$1
     shift
     start_line $agent NET_ADMIN 0:0 $addresses --setup-iptables --sync-interval=1h --cleanup "$@"
+    # What the last one said must not be taken for this one's.
+    : >"$work/agent.log"
     "${command[@]}" 2>"$work/agent.log" &
     local running=$!
     until_true grep -q 'in place, watching' "$work/agent.log"

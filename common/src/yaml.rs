@@ -204,17 +204,44 @@ impl Field {
     /// # Errors
     /// When it has none, or others.
     pub fn section(self, known: &[&str]) -> Result<Section, ConfigError> {
-        let at = self.node.referenced;
-        let entries = match self.node.value {
-            Node::Map(entries) => entries,
-            Node::Nothing => Vec::new(),
-            _ => return Err(ConfigError::new(at, &self.key, format!("expected keys: {}", known.join(", ")))),
-        };
-        if let Some((key, _)) = entries.iter().find(|(key, _)| !known.contains(&key.value.as_str())) {
-            let problem = format!("unknown key {}; known are {}", shown(&key.value), known.join(", "));
-            return Err(ConfigError::new(key.referenced, &self.key, problem));
+        let section = self.keys(|| format!("expected keys: {}", known.join(", ")))?;
+        match section.entries.iter().find(|(key, _)| !known.contains(&key.value.as_str())) {
+            Some((key, _)) => {
+                let problem = format!("unknown key {}; known are {}", shown(&key.value), known.join(", "));
+                Err(ConfigError::new(key.referenced, &section.key, problem))
+            }
+            None => Ok(section),
         }
-        Ok(Section { key: self.key, at, entries })
+    }
+
+    /// The keys below it, whatever they are.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn entries(self) -> Result<Section, ConfigError> {
+        self.keys(|| "expected keys".to_owned())
+    }
+
+    fn keys(self, problem: impl Fn() -> String) -> Result<Section, ConfigError> {
+        let at = self.node.referenced;
+        match self.node.value {
+            Node::Map(entries) => Ok(Section { key: self.key, at, entries }),
+            Node::Nothing => Ok(Section { key: self.key, at, entries: Vec::new() }),
+            _ => Err(ConfigError::new(at, &self.key, problem())),
+        }
+    }
+
+    /// The items of a list.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn items(self) -> Result<Vec<Field>, ConfigError> {
+        match self.node.value {
+            Node::List(items) => {
+                Ok(items.into_iter().map(|node| Field { key: self.key.clone(), node }).collect())
+            }
+            _ => Err(ConfigError::new(self.node.referenced, &self.key, "expected a list")),
+        }
     }
 
     /// `true` or `false`.
@@ -282,9 +309,7 @@ impl Field {
     /// When it is something else.
     pub fn texts(self) -> Result<Vec<Text>, ConfigError> {
         match self.node.value {
-            Node::List(items) => {
-                items.into_iter().map(|node| Field { key: self.key.clone(), node }.text()).collect()
-            }
+            Node::List(_) => self.items()?.into_iter().map(Field::text).collect(),
             _ => Ok(vec![self.text()?]),
         }
     }

@@ -181,9 +181,16 @@ fn attempt(endpoint: &Arc<Endpoint>, settings: &Arc<Settings>) -> Attempt {
 pub fn tune<'a>(socket: impl Into<SockRef<'a>>, settings: &Settings) {
     let socket = socket.into();
     let _ = socket.set_tcp_nodelay(true);
+    // What is said next acknowledges as well: the client's first bytes, and the upstream's part of the handshake.
+    let _ = socket.set_tcp_quickack(false);
     let keepalive = TcpKeepalive::new().with_time(settings.keepalive).with_interval(settings.keepalive);
     let _ = socket.set_tcp_keepalive(&keepalive);
     let _ = socket.set_tcp_user_timeout(Some(settings.user_timeout));
+}
+
+/// Acknowledges what has come, where nothing is to be said at the moment ([`tune`] has put that off).
+pub fn acknowledge(socket: &TcpStream) {
+    let _ = SockRef::from(socket).set_tcp_quickack(true);
 }
 
 /// A connect that fails says more than the last check. One that fails for want of our own means says nothing.

@@ -5,7 +5,7 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 
-/// What a connection takes; one on which much moves borrows others, and does without if there are none.
+/// What a connection takes.
 const EACH: u64 = 2;
 /// What pages, threads and listeners take besides.
 const BESIDES: u64 = 64;

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    connect::connect,
+    connect::{acknowledge, connect},
     counters::{Counters, Outcome},
     endpoint::Occupied,
     greet::{NotGreeted, greet},
@@ -179,6 +179,9 @@ async fn carry(
         // All connections of an endpoint share what this looks at, behind a lock.
         if is_watched && endpoint.failures() == failures {
             return Poll::Pending;
+        }
+        if !is_watched && moved.0 == 0 {
+            acknowledge(upstream);
         }
         is_watched = true;
         has_to_end.as_mut().poll(context).map(|why| (Outcome::Closed, Some(why.to_owned())))

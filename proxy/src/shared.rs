@@ -231,7 +231,8 @@ impl Shared {
     pub fn idler(&self, desk: &Desk) -> Option<&Desk> {
         let open = |desk: &Desk| desk.counters.open.load(Ordering::Relaxed);
         let least = self.desks.iter().min_by_key(|desk| open(desk))?;
-        (open(desk) > open(least)).then_some(least)
+        // To hand a connection over costs something, too.
+        (open(desk) > open(least) + open(least) / 8).then_some(least)
     }
 
     /// Puts other endpoints in place. There is one who does ([`keep`](crate::resolve::keep)).

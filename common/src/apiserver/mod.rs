@@ -1,10 +1,12 @@
 //! The way to the API server: where it is, whom to trust and who to be. With the feature `apiserver`.
 //!
-//! What a kubeconfig and a Pod's service account say is read by the `kube` crate. Its client is not used: with its
-//! ways to log in at cloud providers, and HTTP/2, it would be a third of the program. There are a few requests in five
-//! minutes, so each has a connection of its own, and finds token and CA as they are then: kubelet replaces both.
+//! There are a few requests in five minutes, so each has a connection of its own, and finds token and CA as they are
+//! then: kubelet replaces both. No library is used: the `kube` crate's client, with its ways to log in at cloud providers
+//! and HTTP/2, would be a third of the program, and its reader of kubeconfigs alone a tenth.
 
+mod kubeconfig;
 mod trust;
+mod way;
 
 use std::time::Duration;
 
@@ -16,15 +18,11 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
-use kube::{
-    Config,
-    config::{AuthInfo, KubeConfigOptions},
-};
-use secrecy::ExposeSecret;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use self::way::{User, Way};
 use crate::version::version;
 
 /// A watch is silent for minutes; this tells whether somebody is still there.
@@ -49,7 +47,7 @@ pub struct Ask<'a> {
 /// An API server as a configuration has it: where it is, and what comes with a request.
 #[derive(Debug)]
 pub struct Server {
-    config: Config,
+    way: Way,
     host: String,
     port: u16,
     authority: String,
@@ -62,18 +60,19 @@ impl Server {
     /// # Errors
     /// When there is none, or it takes a program or a provider to log in.
     pub async fn find(purpose: &str) -> anyhow::Result<Self> {
-        let config = match std::env::var_os("KUBECONFIG") {
-            Some(path) => Config::from_kubeconfig(&KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("cannot use KUBECONFIG={}", path.display()))?,
-            None => Config::incluster().with_context(|| {
+        // Empty is as good as not set, for kubectl too.
+        let way = match std::env::var_os("KUBECONFIG").filter(|paths| !paths.is_empty()) {
+            Some(paths) => {
+                kubeconfig::way(&paths).with_context(|| format!("cannot use KUBECONFIG={}", paths.display()))?
+            }
+            None => way::of_this_pod().with_context(|| {
                 format!(
                     "no API server {purpose}: this is not a Pod with the token of a service account, and KUBECONFIG is \
                      not set"
                 )
             })?,
         };
-        let server = &config.cluster_url;
+        let server = &way.server;
         let (Some("https"), Some(host)) = (server.scheme_str(), server.host()) else {
             bail!("the API server {server} is not at an https:// address");
         };
@@ -81,7 +80,7 @@ impl Server {
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port: server.port_u16().unwrap_or(443),
             authority: server.authority().map(ToString::to_string).unwrap_or_default(),
-            config,
+            way,
         })
     }
 
@@ -115,21 +114,21 @@ impl Server {
     /// # Errors
     /// The same.
     pub async fn ask_over(&self, stream: TcpStream, ask: Ask<'_>) -> anyhow::Result<Answer> {
-        let Self { config, authority, .. } = self;
-        let name = config.tls_server_name.as_deref().unwrap_or(&self.host).to_owned();
-        let connector = TlsConnector::from(trust::client(config)?);
+        let Self { way, authority, .. } = self;
+        let name = way.tls_name.as_deref().unwrap_or(&self.host).to_owned();
+        let connector = TlsConnector::from(trust::client(way)?);
         let stream = connector.connect(name.clone().try_into()?, stream).await;
         let stream = stream.with_context(|| format!("no TLS with {authority} as {name}"))?;
 
         let json = HeaderValue::from_static("application/json");
         let mut request = Request::builder()
             .method(ask.method)
-            .uri(format!("{}{}", config.cluster_url.path().trim_end_matches('/'), ask.path))
+            .uri(format!("{}{}", way.server.path().trim_end_matches('/'), ask.path))
             .header(header::HOST, authority)
             .header(header::ACCEPT, &json)
             .header(header::CONTENT_TYPE, json)
             .header(header::USER_AGENT, format!("{}/{}", ask.program, version()));
-        if let Some(token) = token(&config.auth_info).await? {
+        if let Some(token) = token(&way.user)? {
             request = request.header(header::AUTHORIZATION, token);
         }
         let request = request.body(Full::new(Bytes::from(ask.body)))?;
@@ -140,22 +139,10 @@ impl Server {
     }
 }
 
-/// What says who asks, where it is not a client certificate.
-async fn token(user: &AuthInfo) -> anyhow::Result<Option<HeaderValue>> {
-    let token = match (&user.token_file, &user.token) {
-        (Some(file), _) => {
-            let token = tokio::fs::read_to_string(file).await;
-            token.with_context(|| format!("cannot read {file}"))?.into()
-        }
-        (None, Some(token)) => token.clone(),
-        (None, None) if user.client_certificate.is_some() || user.client_certificate_data.is_some() => {
-            return Ok(None);
-        }
-        (None, None) => bail!(
-            "the user of KUBECONFIG has neither token, tokenFile nor client certificate, and others are not supported"
-        ),
-    };
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret().trim()))
+/// What says who asks, where it is not a client certificate alone.
+fn token(user: &User) -> anyhow::Result<Option<HeaderValue>> {
+    let Some(token) = &user.token else { return Ok(None) };
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
         .context("the token has line breaks or the like in it")?;
     value.set_sensitive(true);
     Ok(Some(value))

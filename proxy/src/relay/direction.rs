@@ -1,37 +1,28 @@
 //! One way of a connection.
 //!
-//! Small messages go through one buffer that all connections of a thread share: read, write, done. What the other side
-//! does not take at once waits in memory of its own, and nothing more is read until it is gone. Where much moves, a pipe
-//! takes the buffer's place, as long as there is something to move. A direction in which nothing moves holds neither.
+//! Bytes go through one buffer that all connections of a thread share: read, write, done. What the other side does not take
+//! at once waits in memory of its own, and nothing more is read until it is gone. A direction in which nothing moves holds
+//! nothing.
 
 use std::{
-    cell::RefCell,
     io,
     net::Shutdown,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{io::Interest, net::TcpStream};
 
 use super::{
-    pipe::Pipe,
+    scratch::{MOST, Waiting, with_buffer},
     socket::{self, broken},
 };
 
-/// The shared buffer, in bytes: what a socket gives at once where much moves.
-const SCRATCH: usize = 64 * 1024;
-/// So many full buffers one after the other, and a pipe takes over.
-const FULL_BEFORE_PIPE: u8 = 2;
-/// Where a pipe gets less at once, in bytes, the buffer is tried again.
-const WORTH_A_PIPE: usize = 16 * 1024;
-/// How often one direction moves something before others have their turn.
-const TURNS: usize = 16;
-
-thread_local! {
-    static SCRATCH_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
+/// What one direction moves before others have their turn, in bytes. However few there are to read, it counts as one of
+/// [`PIECES`].
+const TURN: usize = MOST;
+const PIECES: usize = 16;
 
 /// What a direction does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,23 +42,12 @@ pub(super) enum Broken {
     Receiver(io::Error),
 }
 
-/// Bytes that the receiver has not taken yet.
-#[derive(Debug)]
-struct Waiting {
-    bytes: Box<[u8]>,
-    gone: usize,
-}
-
 /// From one socket to another.
 pub(super) struct Direction<'a> {
     from: &'a TcpStream,
     to: &'a TcpStream,
     state: State,
-    /// Full buffers so far, one after the other; from [`FULL_BEFORE_PIPE`] on much moves.
-    full: u8,
-    /// In a box, since it is rare.
     waiting: Option<Box<Waiting>>,
-    pipe: Option<Pipe>,
     /// Tells that the sender broke, while nothing is read from it.
     trouble: Option<Pin<Box<dyn Future<Output = io::Error> + Send + 'a>>>,
     /// All that has been moved.
@@ -77,9 +57,7 @@ pub(super) struct Direction<'a> {
 impl<'a> Direction<'a> {
     /// Begins with bytes that are there already, for the receiver.
     pub(super) fn new(from: &'a TcpStream, to: &'a TcpStream, early: Vec<u8>) -> Self {
-        let waiting =
-            (!early.is_empty()).then(|| Box::new(Waiting { bytes: early.into_boxed_slice(), gone: 0 }));
-        Self { from, to, state: State::Open, full: 0, waiting, pipe: None, trouble: None, moved: 0 }
+        Self { from, to, state: State::Open, waiting: Waiting::new(early), trouble: None, moved: 0 }
     }
 
     /// Whether the sender has ended, and the receiver has everything.
@@ -90,7 +68,8 @@ impl<'a> Direction<'a> {
     /// Moves what there is to move; ready when the sender has ended and the receiver knows. Of the `last` direction the
     /// receiver learns it when the sockets are closed, which is about to happen.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, last: bool) -> Poll<Result<(), Broken>> {
-        for _ in 0..TURNS {
+        let mut left = TURN;
+        while left > 0 {
             if self.state == State::Ended {
                 return Poll::Ready(self.look_at_sender(context));
             }
@@ -108,22 +87,8 @@ impl<'a> Direction<'a> {
                 self.state = State::Ended;
                 continue;
             }
-            if self.full >= FULL_BEFORE_PIPE && self.pipe.is_none() {
-                self.pipe = Pipe::lend();
-            }
-            match &mut self.pipe {
-                None => ready!(self.copy(context))?,
-                Some(pipe) => match fill(context, pipe, self.from) {
-                    Poll::Ready(Ok(0)) => self.state = State::Ending,
-                    Poll::Ready(Ok(filled)) if filled < WORTH_A_PIPE => self.full = 0,
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Sender(error))),
-                    Poll::Pending => {
-                        self.pipe = None;
-                        return Poll::Pending;
-                    }
-                },
-            }
+            let copied = ready!(self.copy(context))?;
+            left = left.saturating_sub(copied.max(TURN / PIECES));
         }
         context.waker().wake_by_ref();
         Poll::Pending
@@ -141,59 +106,44 @@ impl<'a> Direction<'a> {
 
     /// Gives the receiver what waits for it.
     fn deliver(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let to = self.to;
-        if let Some(waiting) = &mut self.waiting {
-            while let Some(rest @ [_, ..]) = waiting.bytes.get(waiting.gone..) {
-                ready!(to.poll_write_ready(context))?;
-                let written = socket::write(to, rest)?;
-                waiting.gone += written;
-                self.moved += written as u64;
-            }
-            self.waiting = None;
+        let Some(waiting) = &mut self.waiting else { return Poll::Ready(Ok(())) };
+        while !waiting.rest().is_empty() {
+            ready!(self.to.poll_write_ready(context))?;
+            let written = socket::write(self.to, waiting.rest(), false)?;
+            waiting.advance(written);
+            self.moved += written as u64;
         }
-        let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
-        while !pipe.is_empty() {
-            ready!(to.poll_write_ready(context))?;
-            self.moved += pipe.drain(to)? as u64;
-        }
-        if self.full < FULL_BEFORE_PIPE {
-            self.pipe = None;
-        }
+        self.waiting = None;
         Poll::Ready(Ok(()))
     }
 
-    /// Takes what the sender has into the shared buffer, and gives the receiver what it takes of it.
-    fn copy(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        SCRATCH_BUFFER.with_borrow_mut(|scratch| {
+    /// Takes what the sender has into the shared buffer, and gives the receiver what it takes of it: how much that was.
+    fn copy(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+        with_buffer(|buffer| {
             let read = loop {
                 ready!(self.from.poll_read_ready(context)).map_err(Broken::Sender)?;
-                if let Some(read) = socket::read(self.from, scratch).map_err(Broken::Sender)? {
+                if let Some(read) = socket::read(self.from, buffer).map_err(Broken::Sender)? {
                     break read;
                 }
             };
-            let bytes = scratch.get(..read).unwrap_or_default();
+            let bytes = buffer.get(..read).unwrap_or_default();
             if bytes.is_empty() {
                 self.state = State::Ending;
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(0));
             }
-            let written = socket::write(self.to, bytes).map_err(Broken::Receiver)?;
+            // The last bytes and the end fit into one packet.
+            let more = read < buffer.len() && has_closed(self.from, context);
+            let written = socket::write(self.to, bytes, more).map_err(Broken::Receiver)?;
             self.moved += written as u64;
-            let rest = bytes.get(written..).unwrap_or_default();
-            if !rest.is_empty() {
-                self.waiting = Some(Box::new(Waiting { bytes: rest.into(), gone: 0 }));
-            }
-            self.full = if read == SCRATCH { self.full.saturating_add(1) } else { 0 };
-            Poll::Ready(Ok(()))
+            self.waiting = Waiting::new(bytes.get(written..).unwrap_or_default());
+            Poll::Ready(Ok(read))
         })
     }
 }
 
-/// Fills an empty pipe.
-fn fill(context: &mut Context<'_>, pipe: &mut Pipe, from: &TcpStream) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(from.poll_read_ready(context))?;
-        if let Some(filled) = pipe.fill(from)? {
-            return Poll::Ready(Ok(filled));
-        }
-    }
+/// Whether it is known already that nothing more comes from a socket.
+fn has_closed(socket: &TcpStream, context: &mut Context<'_>) -> bool {
+    // Mostly it isn't, and to ask that is cheaper.
+    socket.poll_read_ready(context).is_ready()
+        && matches!(pin!(socket.ready(Interest::READABLE)).poll(context), Poll::Ready(Ok(ready)) if ready.is_read_closed())
 }

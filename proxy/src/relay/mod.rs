@@ -3,7 +3,7 @@
 //! What one side does, the other side sees: the end of what it sends (a half-close), and a reset.
 
 mod direction;
-mod pipe;
+mod scratch;
 mod socket;
 
 use std::{

@@ -14,14 +14,15 @@ pub(super) fn read(from: &TcpStream, into: &mut [u8]) -> io::Result<Option<usize
     once(from, Interest::READABLE, most, || Ok(recv(from, &mut *into, RecvFlags::empty())?.1))
 }
 
-/// As much as it takes at the moment.
-pub(super) fn write(to: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    let sent = once(to, Interest::WRITABLE, bytes.len(), || send(to, bytes, SendFlags::NOSIGNAL))?;
+/// As much as it takes at the moment. With `more` to come the kernel waits for that, an end included, to fill a packet.
+pub(super) fn write(to: &TcpStream, bytes: &[u8], more: bool) -> io::Result<usize> {
+    let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+    let sent = once(to, Interest::WRITABLE, bytes.len(), || send(to, bytes, flags))?;
     Ok(sent.unwrap_or_default())
 }
 
 /// Does something with a socket that is ready. One that moves less than `most` leaves it not ready.
-pub(super) fn once(
+fn once(
     socket: &TcpStream,
     interest: Interest,
     most: usize,

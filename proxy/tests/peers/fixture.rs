@@ -20,7 +20,6 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The proxy in a namespace of its own.
 pub struct Proxy {
     pub running: Running,
-    pipes_at_start: usize,
     _netns: Netns,
 }
 
@@ -30,8 +29,7 @@ impl Proxy {
         let netns = Netns::enter();
         let prepared = prepare();
         let running = launch(Command::new(env!("CARGO_BIN_EXE_apiserver-proxy")), upstream, flags);
-        let pipes_at_start = count_pipes(&running);
-        (Self { running, pipes_at_start, _netns: netns }, prepared)
+        (Self { running, _netns: netns }, prepared)
     }
 
     /// In front of a listener that is the test's own.
@@ -49,11 +47,6 @@ impl Proxy {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Ends of pipes that it has, those of its start not counted.
-    pub fn pipes(&self) -> usize {
-        count_pipes(&self.running) - self.pipes_at_start
-    }
-
     /// The value of a metric, with its labels.
     pub fn metric(&self, name: &str) -> u64 {
         let answer = get(&mut TcpStream::connect("127.0.0.1:16910").unwrap(), "/metrics");
@@ -69,12 +62,6 @@ impl Proxy {
             || (self.metric(name) == value).then_some(()),
         );
     }
-}
-
-fn count_pipes(running: &Running) -> usize {
-    let folder = fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap();
-    let paths = folder.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
-    paths.filter(|path| path.to_string_lossy().starts_with("pipe:")).count()
 }
 
 /// Starts the binary by that command.

@@ -30,7 +30,6 @@ fn thousands_are_small_and_all_of_them_work() {
     println!("{count} pairs, {each} bytes of resident memory for each");
     // Unoptimized; what ships is measured by `make bench`.
     assert!(each < 6_000, "{each} bytes a pair");
-    assert_eq!(proxy.pipes(), 0);
     for (client, server) in &mut all {
         talk(client, server, b"still there?");
     }

@@ -8,6 +8,5 @@ mod endings;
 mod fixture;
 mod header;
 mod idle;
-mod pipes;
 mod slow;
 mod tls;

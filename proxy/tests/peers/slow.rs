@@ -47,3 +47,32 @@ fn a_slow_reader_costs_no_memory() {
         assert!(most < before + 2_048, "{before} KiB at first, {most} KiB at most");
     }
 }
+
+#[test]
+fn many_readers_that_do_not_read_share_little_memory() {
+    const PAIRS: usize = 100;
+    let (proxy, listener) = Proxy::before_listener(&["--threads=1"]);
+    let pairs: Vec<_> = (0..PAIRS).map(|_| pair(&listener)).collect();
+    let before = proxy.memory();
+    let piece = vec![7; 1 << 20];
+    let sent: Vec<usize> = pairs
+        .iter()
+        .map(|(_, server)| {
+            let mut server = server;
+            server.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+            // Until all that lies between the two is full.
+            std::iter::from_fn(|| server.write(&piece).ok()).sum()
+        })
+        .collect();
+    let more = proxy.memory() - before;
+    println!("{more} KiB more for {PAIRS} readers that do not read");
+    // The buffer that all share, 8 MiB that wait, and 16 KiB a connection.
+    assert!(more < (1 + 8) * 1024 + 16 * PAIRS as u64 + 2048, "{more} KiB more");
+    for ((mut client, server), sent) in pairs.into_iter().zip(sent) {
+        drop(server);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), sent);
+        assert!(received.iter().all(|byte| *byte == 7));
+    }
+}

@@ -130,7 +130,7 @@ impl Cluster {
         self.authority.pem()
     }
 
-    /// A kubeconfig file for a user, for kubectl and the `kube` crate.
+    /// A kubeconfig file for a user, for kubectl and our own programs.
     ///
     /// # Panics
     /// When it can't be written, or there is no such [user](USERS).
