@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 /// An address at which an API server may be reached. Shared by all threads; nothing in it takes a lock.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Endpoint {
     open: AtomicU32,
     failures: AtomicU32,
     /// Tells its connections to look whether they should end.
-    changed: Arc<Notify>,
+    changed: Notify,
 }
 
 impl Endpoint {
@@ -34,7 +34,7 @@ impl Endpoint {
             refuses: AtomicBool::new(false),
             open: AtomicU32::new(0),
             failures: AtomicU32::new(0),
-            changed: Arc::default(),
+            changed: Notify::new(),
         })
     }
 
@@ -68,9 +68,8 @@ impl Endpoint {
     }
 
     /// What its connections wait for.
-    #[must_use]
-    pub fn changed(&self) -> Arc<Notify> {
-        Arc::clone(&self.changed)
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Connections to it that are open or about to be.

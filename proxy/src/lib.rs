@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod balance;
+pub mod carry;
 pub mod cli;
 pub mod connect;
 pub mod counters;

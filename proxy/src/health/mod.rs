@@ -116,12 +116,11 @@ async fn keep_checking(
 ) {
     let mut row = Row::default();
     let mut troubled = false;
-    let marked = endpoint.changed();
     let mut current = settings.borrow_and_update().clone();
     let mut due = Instant::now() + decide::first(current.interval, fastrand::f64());
     loop {
         // Before the look at its health, so that nothing falls in between.
-        let told = marked.notified();
+        let told = endpoint.changed();
         let was_healthy = endpoint.is_healthy();
         tokio::select! {
             () = sleep_until(due) => {}
