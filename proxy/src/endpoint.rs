@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 /// After which a suspicion ends by itself, if no check has ended it: longer than from one check to the next by default.
 const SUSPICION: Duration = Duration::from_secs(15);
@@ -29,7 +29,7 @@ pub struct Endpoint {
     open: AtomicU32,
     failures: AtomicU32,
     /// Tells its connections to look whether they should end.
-    changed: Arc<Notify>,
+    changed: Notify,
     /// Tells its checks that a connection has found something.
     alarm: Notify,
 }
@@ -45,7 +45,7 @@ impl Endpoint {
             suspected: AtomicU64::new(0),
             open: AtomicU32::new(0),
             failures: AtomicU32::new(0),
-            changed: Arc::default(),
+            changed: Notify::new(),
             alarm: Notify::new(),
         })
     }
@@ -111,9 +111,8 @@ impl Endpoint {
     }
 
     /// What its connections wait for.
-    #[must_use]
-    pub fn changed(&self) -> Arc<Notify> {
-        Arc::clone(&self.changed)
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Connections to it that are open or about to be.

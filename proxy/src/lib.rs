@@ -3,6 +3,7 @@
 pub mod app;
 pub mod balance;
 pub mod begin;
+pub mod carry;
 pub mod cli;
 pub mod connect;
 pub mod counters;

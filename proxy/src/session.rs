@@ -1,60 +1,63 @@
 //! One connection, from its acceptance to its end.
 
-use std::{future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpStream,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 
 use crate::{
-    connect::{acknowledge, connect},
+    carry::{Ended, carry},
+    connect::connect,
     counters::{Counters, Outcome},
     endpoint::Occupied,
     greet::{NotGreeted, greet},
     protocol::{Protocol, Route},
-    relay::{End, Relay, broken, reset},
+    relay::{broken, reset},
     shared::{AccessLog, Settings, Shared},
 };
 
-/// Over how long connections to an endpoint that only seems to fail are closed, so that not all clients come back at
-/// once.
-const SPREAD: Duration = Duration::from_secs(10);
-/// How often a connection is looked at while `--idle-timeout` runs.
-const IDLE_LOOKS: u32 = 4;
-
-/// What was learned on the way to an end.
-struct Ended {
-    outcome: Outcome,
-    /// Why, where it did not end well.
-    why: Option<String>,
-    endpoint: Option<SocketAddr>,
-    moved: (u64, u64),
-}
-
-impl Ended {
-    /// Before a byte was moved.
-    fn before_it_began(outcome: Outcome, why: String, endpoint: Option<SocketAddr>) -> Self {
-        Self { outcome, why: Some(why), endpoint, moved: (0, 0) }
+/// Serves a client to its end. What is kept here while it is carried is small, and what is needed only before is in a box.
+#[expect(clippy::manual_async_fn, reason = "an async function would keep its arguments twice")]
+pub fn serve<'a>(
+    shared: &'a Shared,
+    counters: &'a Counters,
+    client: &'a TcpStream,
+    peer: &'a SocketAddr,
+) -> impl Future<Output = ()> + Send + 'a {
+    async move {
+        let (settings, begun) = (shared.settings.load_full(), Instant::now());
+        // In a block, at whose end the result is gone, and not only what is taken from it.
+        let (upstream, occupied, early) = {
+            match Box::pin(establish(shared, counters, &settings, client, *peer)).await {
+                Ok(Established { upstream, occupied, early }) => (upstream, occupied, early),
+                Err(NotEstablished { outcome, why, endpoint }) => {
+                    // An orderly end would look like an empty answer.
+                    reset(client);
+                    let ended = Ended { outcome, why: Some(why), moved: (0, 0) };
+                    return report(counters, settings.access_log, peer, begun.elapsed(), endpoint, &ended);
+                }
+            }
+        };
+        let ended = carry(shared, counters, &settings, client, (&upstream, &occupied), early).await;
+        let endpoint = Some(occupied.endpoint().address);
+        report(counters, settings.access_log, peer, begun.elapsed(), endpoint, &ended);
     }
 }
 
-/// Serves a client to its end. What is awaited here exists for each connection as long as it lives, so it is small:
-/// things are lent, and what is needed only at first is in a box.
-pub async fn serve(shared: &Shared, counters: &Counters, client: &TcpStream, peer: &SocketAddr) {
-    let (settings, begun) = (shared.settings.load_full(), Instant::now());
-    let mut established = Box::pin(establish(shared, counters, &settings, client, *peer)).await;
-    let ended = match &mut established {
-        Ok(established) => carry(shared, counters, &settings, client, established).await,
-        Err(ended) => {
-            // An orderly end would look like an empty answer.
-            reset(client);
-            Ended { why: ended.why.take(), ..*ended }
-        }
-    };
+/// Counts and logs what has become of a connection.
+fn report(
+    counters: &Counters,
+    log: AccessLog,
+    peer: &SocketAddr,
+    lasted: Duration,
+    endpoint: Option<SocketAddr>,
+    ended: &Ended,
+) {
     counters.ended(ended.outcome);
-    counters.lasted.observe(begun.elapsed());
-    let log = match settings.access_log {
+    counters.lasted.observe(lasted);
+    let log = match log {
         AccessLog::Off => false,
         AccessLog::Errors => ended.outcome != Outcome::Ok,
         AccessLog::All => true,
@@ -62,15 +65,31 @@ pub async fn serve(shared: &Shared, counters: &Counters, client: &TcpStream, pee
     if log {
         tracing::info!(
             client = %peer,
-            endpoint = ended.endpoint.map(tracing::field::display),
+            endpoint = endpoint.map(tracing::field::display),
             outcome = ended.outcome.name(),
             why = ended.why,
             sent = ended.moved.0,
             received = ended.moved.1,
-            seconds = begun.elapsed().as_secs_f64(),
+            seconds = lasted.as_secs_f64(),
             "connection ended"
         );
     }
+}
+
+/// An endpoint's side of a connection.
+struct Established {
+    upstream: TcpStream,
+    occupied: Occupied,
+    /// What came with the answer to a CONNECT.
+    early: Vec<u8>,
+}
+
+/// Why there is none.
+struct NotEstablished {
+    outcome: Outcome,
+    why: String,
+    /// Where it was tried.
+    endpoint: Option<SocketAddr>,
 }
 
 /// Finds the other side, for as long as the client is there.
@@ -80,12 +99,12 @@ async fn establish(
     settings: &Arc<Settings>,
     client: &TcpStream,
     peer: SocketAddr,
-) -> Result<Established, Ended> {
+) -> Result<Established, NotEstablished> {
     tokio::select! {
         biased;
         established = reach(shared, counters, settings, client, peer) => established,
         error = broken(client) => {
-            Err(Ended::before_it_began(Outcome::Client, error.to_string(), None))
+            Err(NotEstablished { outcome: Outcome::Client, why: error.to_string(), endpoint: None })
         }
     }
 }
@@ -96,8 +115,8 @@ async fn reach(
     settings: &Arc<Settings>,
     client: &TcpStream,
     peer: SocketAddr,
-) -> Result<Established, Ended> {
-    let failed = Ended::before_it_began;
+) -> Result<Established, NotEstablished> {
+    let failed = |outcome, why, endpoint| NotEstablished { outcome, why, endpoint };
     let mut random = fastrand::Rng::new();
     let connected = connect(shared, counters, settings, &mut random).await;
     let (mut upstream, occupied) =
@@ -123,91 +142,4 @@ async fn reach(
     };
     shared.note_answer();
     Ok(Established { upstream, occupied, early })
-}
-
-/// An endpoint's side of a connection.
-struct Established {
-    upstream: TcpStream,
-    occupied: Occupied,
-    /// What came with the answer to a CONNECT.
-    early: Vec<u8>,
-}
-
-/// Moves bytes until both sides are done, somebody breaks it, or it has to end.
-async fn carry(
-    shared: &Shared,
-    counters: &Counters,
-    settings: &Settings,
-    client: &TcpStream,
-    Established { upstream, occupied, early }: &mut Established,
-) -> Ended {
-    let endpoint = occupied.endpoint();
-    let mut relay = Relay::new(client, upstream, std::mem::take(early));
-    let mut counted = (0, 0);
-    let mut has_to_end = pin!(has_to_end(shared, occupied));
-    let (failures, mut is_watched) = (endpoint.failures(), false);
-    let mut idle = settings.idle_timeout.map(|idle| Box::pin(sleep(idle / IDLE_LOOKS)));
-    let (mut looks, mut seen) = (0, (0, 0));
-    let (outcome, why) = poll_fn(|context| {
-        let polled = relay.poll(context);
-        let moved = relay.moved();
-        if moved != counted {
-            let [sent, received] = &counters.bytes;
-            sent.fetch_add(moved.0 - counted.0, std::sync::atomic::Ordering::Relaxed);
-            received.fetch_add(moved.1 - counted.1, std::sync::atomic::Ordering::Relaxed);
-            counted = moved;
-        }
-        if let Poll::Ready(end) = polled {
-            return Poll::Ready(match end {
-                End::Done => (Outcome::Ok, None),
-                End::Client(error) => (Outcome::Client, Some(error.to_string())),
-                End::Upstream(error) => (Outcome::Upstream, Some(error.to_string())),
-            });
-        }
-        if let Some(wait) = settings.idle_timeout
-            && let Some(timer) = &mut idle
-            && timer.as_mut().poll(context).is_ready()
-        {
-            looks = if moved == seen { looks + 1 } else { 0 };
-            seen = moved;
-            if looks >= IDLE_LOOKS {
-                return Poll::Ready((Outcome::Idle, None));
-            }
-            timer.as_mut().reset(Instant::now() + wait / IDLE_LOOKS);
-            context.waker().wake_by_ref();
-        }
-        // All connections of an endpoint share what this looks at, behind a lock.
-        if is_watched && endpoint.failures() == failures {
-            return Poll::Pending;
-        }
-        if !is_watched && moved.0 == 0 {
-            acknowledge(upstream);
-        }
-        is_watched = true;
-        has_to_end.as_mut().poll(context).map(|why| (Outcome::Closed, Some(why.to_owned())))
-    })
-    .await;
-    if outcome == Outcome::Closed {
-        relay.reset();
-    }
-    Ended { outcome, why, endpoint: Some(endpoint.address), moved: relay.moved() }
-}
-
-/// Waits until the endpoint has failed and there is a better one.
-pub async fn has_to_end(shared: &Shared, occupied: &Occupied) -> &'static str {
-    let endpoint = occupied.endpoint();
-    let changed = endpoint.changed();
-    loop {
-        let told = changed.notified();
-        if shared.should_leave(endpoint) {
-            if !endpoint.refuses() {
-                // In a box, since few have to.
-                Box::pin(sleep(SPREAD.mul_f64(fastrand::f64()))).await;
-            }
-            if shared.should_leave(endpoint) {
-                return "its endpoint has failed";
-            }
-        }
-        told.await;
-    }
 }

@@ -15,7 +15,7 @@ use super::{
     slices::{Ended, Slices},
     way::ask,
 };
-use crate::{endpoint::Occupied, session::has_to_end, shared::Shared};
+use crate::{carry::has_to_end, endpoint::Occupied, shared::Shared};
 
 /// Where the slices are. From the API server's own memory is good enough for a list: the watch brings what is newer.
 const LIST: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices\

@@ -8,6 +8,7 @@ use std::{
     io,
     net::Shutdown,
     pin::{Pin, pin},
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, ready},
 };
 
@@ -43,9 +44,17 @@ pub(super) enum Broken {
 }
 
 /// From one socket to another.
+pub(super) struct Way<'a, 'c> {
+    pub(super) from: &'a TcpStream,
+    pub(super) to: &'a TcpStream,
+    /// Whether the other direction has ended.
+    pub(super) last: bool,
+    /// Where bytes are counted.
+    pub(super) count: &'c AtomicU64,
+}
+
+/// What is to be known of it, always with the same [`Way`].
 pub(super) struct Direction<'a> {
-    from: &'a TcpStream,
-    to: &'a TcpStream,
     state: State,
     waiting: Option<Box<Waiting>>,
     /// Tells that the sender broke, while nothing is read from it.
@@ -56,8 +65,8 @@ pub(super) struct Direction<'a> {
 
 impl<'a> Direction<'a> {
     /// Begins with bytes that are there already, for the receiver.
-    pub(super) fn new(from: &'a TcpStream, to: &'a TcpStream, early: Vec<u8>) -> Self {
-        Self { from, to, state: State::Open, waiting: Waiting::new(early), trouble: None, moved: 0 }
+    pub(super) fn new(early: Vec<u8>) -> Self {
+        Self { state: State::Open, waiting: Waiting::new(early), trouble: None, moved: 0 }
     }
 
     /// Whether the sender has ended, and the receiver has everything.
@@ -65,29 +74,29 @@ impl<'a> Direction<'a> {
         self.state == State::Ended
     }
 
-    /// Moves what there is to move; ready when the sender has ended and the receiver knows. Of the `last` direction the
+    /// Moves what there is to move; ready when the sender has ended and the receiver knows. Of the last direction the
     /// receiver learns it when the sockets are closed, which is about to happen.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>, last: bool) -> Poll<Result<(), Broken>> {
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, way: &Way<'a, '_>) -> Poll<Result<(), Broken>> {
         let mut left = TURN;
         while left > 0 {
             if self.state == State::Ended {
-                return Poll::Ready(self.look_at_sender(context));
+                return Poll::Ready(self.look_at_sender(context, way.from));
             }
-            match self.deliver(context) {
+            match self.deliver(context, way) {
                 Poll::Ready(delivered) => delivered.map_err(Broken::Receiver)?,
                 Poll::Pending => {
-                    self.look_at_sender(context)?;
+                    self.look_at_sender(context, way.from)?;
                     return Poll::Pending;
                 }
             }
             if self.state == State::Ending {
-                if !last {
-                    SockRef::from(self.to).shutdown(Shutdown::Write).map_err(Broken::Receiver)?;
+                if !way.last {
+                    SockRef::from(way.to).shutdown(Shutdown::Write).map_err(Broken::Receiver)?;
                 }
                 self.state = State::Ended;
                 continue;
             }
-            let copied = ready!(self.copy(context))?;
+            let copied = ready!(self.copy(context, way))?;
             left = left.saturating_sub(copied.max(TURN / PIECES));
         }
         context.waker().wake_by_ref();
@@ -95,8 +104,7 @@ impl<'a> Direction<'a> {
     }
 
     /// Looks at a sender from which nothing is read at the moment: that it broke would be noticed too late or never.
-    fn look_at_sender(&mut self, context: &mut Context<'_>) -> Result<(), Broken> {
-        let from = self.from;
+    fn look_at_sender(&mut self, context: &mut Context<'_>, from: &'a TcpStream) -> Result<(), Broken> {
         let trouble = self.trouble.get_or_insert_with(|| Box::pin(broken(from)));
         match trouble.as_mut().poll(context) {
             Poll::Ready(error) => Err(Broken::Sender(error)),
@@ -105,24 +113,23 @@ impl<'a> Direction<'a> {
     }
 
     /// Gives the receiver what waits for it.
-    fn deliver(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(waiting) = &mut self.waiting else { return Poll::Ready(Ok(())) };
-        while !waiting.rest().is_empty() {
-            ready!(self.to.poll_write_ready(context))?;
-            let written = socket::write(self.to, waiting.rest(), false)?;
+    fn deliver(&mut self, context: &mut Context<'_>, way: &Way<'_, '_>) -> Poll<io::Result<()>> {
+        while let Some(waiting) = self.waiting.as_mut().filter(|waiting| !waiting.rest().is_empty()) {
+            ready!(way.to.poll_write_ready(context))?;
+            let written = socket::write(way.to, waiting.rest(), false)?;
             waiting.advance(written);
-            self.moved += written as u64;
+            self.count(written, way);
         }
         self.waiting = None;
         Poll::Ready(Ok(()))
     }
 
     /// Takes what the sender has into the shared buffer, and gives the receiver what it takes of it: how much that was.
-    fn copy(&mut self, context: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+    fn copy(&mut self, context: &mut Context<'_>, way: &Way<'_, '_>) -> Poll<Result<usize, Broken>> {
         with_buffer(|buffer| {
             let read = loop {
-                ready!(self.from.poll_read_ready(context)).map_err(Broken::Sender)?;
-                if let Some(read) = socket::read(self.from, buffer).map_err(Broken::Sender)? {
+                ready!(way.from.poll_read_ready(context)).map_err(Broken::Sender)?;
+                if let Some(read) = socket::read(way.from, buffer).map_err(Broken::Sender)? {
                     break read;
                 }
             };
@@ -132,12 +139,17 @@ impl<'a> Direction<'a> {
                 return Poll::Ready(Ok(0));
             }
             // The last bytes and the end fit into one packet.
-            let more = read < buffer.len() && has_closed(self.from, context);
-            let written = socket::write(self.to, bytes, more).map_err(Broken::Receiver)?;
-            self.moved += written as u64;
+            let more = read < buffer.len() && has_closed(way.from, context);
+            let written = socket::write(way.to, bytes, more).map_err(Broken::Receiver)?;
+            self.count(written, way);
             self.waiting = Waiting::new(bytes.get(written..).unwrap_or_default());
             Poll::Ready(Ok(read))
         })
+    }
+
+    fn count(&mut self, written: usize, way: &Way<'_, '_>) {
+        self.moved += written as u64;
+        way.count.fetch_add(written as u64, Ordering::Relaxed);
     }
 }
 

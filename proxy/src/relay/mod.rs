@@ -8,6 +8,7 @@ mod socket;
 
 use std::{
     io,
+    sync::atomic::AtomicU64,
     task::{Context, Poll},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use std::{
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use self::direction::{Broken, Direction};
+use self::direction::{Broken, Direction, Way};
 pub use self::socket::broken;
 
 /// How a connection came to its end.
@@ -41,9 +42,7 @@ impl<'a> Relay<'a> {
     /// Of two connected sockets. `early` are bytes from upstream that came with the answer to a CONNECT.
     #[must_use]
     pub fn new(client: &'a TcpStream, upstream: &'a TcpStream, early: Vec<u8>) -> Self {
-        let out = Direction::new(client, upstream, Vec::new());
-        let back = Direction::new(upstream, client, early);
-        Self { client, upstream, out, back }
+        Self { client, upstream, out: Direction::new(Vec::new()), back: Direction::new(early) }
     }
 
     /// Bytes moved so far: from the client, and to the client.
@@ -52,11 +51,18 @@ impl<'a> Relay<'a> {
         (self.out.moved, self.back.moved)
     }
 
-    /// Moves what can be moved. When it is over, and somebody broke it, the other side is reset as well. Both sockets
+    /// Moves what can be moved, and counts it: from the client, and to the client. When it is over, and somebody broke it, the other side is reset as well. Both sockets
     /// are to be closed then, which is how the side that ended first learns of the other's end.
-    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        let of_out = self.out.poll(context, self.back.has_ended());
-        let of_back = self.back.poll(context, self.out.has_ended());
+    pub fn poll(&mut self, context: &mut Context<'_>, [sent, received]: &[AtomicU64; 2]) -> Poll<End> {
+        let (client, upstream) = (self.client, self.upstream);
+        let of_out = {
+            let last = self.back.has_ended();
+            self.out.poll(context, &Way { from: client, to: upstream, last, count: sent })
+        };
+        let of_back = {
+            let last = self.out.has_ended();
+            self.back.poll(context, &Way { from: upstream, to: client, last, count: received })
+        };
         let end = match (of_out, of_back) {
             (Poll::Ready(Err(Broken::Sender(error))), _) => End::Client(error),
             (Poll::Ready(Err(Broken::Receiver(error))), _) => End::Upstream(error),
