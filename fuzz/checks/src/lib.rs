@@ -24,7 +24,7 @@ pub use egress::egress_config;
 pub use iptables::{iptables_answer, iptables_listing};
 pub use netlink::{netlink_events, netlink_messages};
 pub use nft::{is_whole, nft_listing};
-pub use proxy::{connect_answer, endpoint_slices, kept_endpoints};
+pub use proxy::{connect_answer, endpoint_slices, kept_endpoints, proxy_config};
 pub use unix::unix_socket_names;
 
 use agent::rules::{self, Rule};
@@ -33,7 +33,7 @@ use agent::rules::{self, Rule};
 pub type Check = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ALL: [Check; 16] = [
+pub const ALL: [Check; 17] = [
     ("admission_review", admission_review),
     ("certificate_secret", certificate_secret),
     ("connect_answer", connect_answer),
@@ -48,6 +48,7 @@ pub const ALL: [Check; 16] = [
     ("netlink_events", netlink_events),
     ("netlink_messages", netlink_messages),
     ("nft_listing", nft_listing),
+    ("proxy_config", proxy_config),
     ("unix_socket_names", unix_socket_names),
     ("webhook_registration", webhook_registration),
 ];
