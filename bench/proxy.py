@@ -168,6 +168,11 @@ class Silent(threading.Thread):
         self.kept = []
         self.start()
 
+    def close(self):
+        self.forget()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
     def run(self):
         with contextlib.suppress(OSError):
             while True:
@@ -207,6 +212,7 @@ def rows_of_memory(setup):
             silent.forget()
             time.sleep(0.5)
             silent.forget()
+    silent.close()
     table("memory, empty: MB", [empty], 1, "≤ 5 MB for ours", False)
     table(f"memory, {pairs:,} idle pairs: MB", [full], 1, "≤ 0.5", False)
     size = os.path.getsize(setup.binary) / 1e6

@@ -24,6 +24,7 @@ use tokio::{
 use crate::{
     begin,
     cli::{Config, PROGRAM, Source},
+    connect::tune,
     descriptors,
     endpoint::Endpoints,
     handover::{self, Listening},
@@ -79,7 +80,9 @@ async fn live(config: Config, source: Option<Source>) -> Result<(), Failed> {
         "starting"
     );
     let mut listening = handover::obtain(&config.listen)?;
-    for Listening { address, taken_over, .. } in &listening {
+    for Listening { address, socket, taken_over, .. } in &listening {
+        // Before a thread does, since those who come until then keep what the socket has now.
+        tune(socket, &config.settings);
         tracing::info!(%address, taken_over, "listening");
     }
     let older = listening.iter_mut().filter_map(|listening| listening.older.take()).collect();

@@ -7,6 +7,8 @@
 //! | none has answered yet, and there is no older one | yes: a check may be wrong | no |
 //! | one has answered, to a check or to a connection | yes | yes, and from then on |
 //!
+//! With several sockets the last older process counts, and with it what it holds no part of: nobody has accepted there.
+//!
 //! So an update with a mistake in it ends on the first node, which goes on with the older process. Later on endpoints have
 //! no part in readiness: API servers that are away are no reason to replace what leads to them.
 

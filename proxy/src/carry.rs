@@ -55,7 +55,8 @@ pub fn carry<'a>(
         endpoint,
         relay: Relay::new(client, upstream, early),
         idle: settings.idle_timeout.map(|timeout| Box::new(Idle::new(timeout))),
-        failures: endpoint.failures(),
+        // One that has failed before this began is looked at each time, since nobody tells of that again.
+        failures: endpoint.failures().wrapping_sub(u32::from(!endpoint.is_healthy())),
         is_watched: false,
     };
     // Not an async function, which would keep its arguments twice.

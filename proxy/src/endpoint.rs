@@ -74,8 +74,8 @@ impl Endpoint {
         until > 0 && since_begin(now()) < until
     }
 
-    /// Suspects it for some seconds, or until it [is well](Self::set_health); says whether that is new. Open connections
-    /// have nothing to do with it.
+    /// Suspects it for some seconds, or until it [is well](Self::set_health); says whether that is new. It closes no
+    /// connection of this one, and leaves those of others, that have failed, where they are for so long.
     pub fn suspect(&self) -> bool {
         let now = Instant::now();
         let before = self.suspected.swap(since_begin(now + SUSPICION), Ordering::Relaxed);

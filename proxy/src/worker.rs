@@ -21,7 +21,7 @@ use tokio::{
         mpsc::{UnboundedReceiver, error::SendError},
         watch,
     },
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -32,6 +32,8 @@ use crate::{
 
 /// How long accepting rests when the system has no more descriptors.
 const REST: Duration = Duration::from_millis(100);
+/// How often a thread that is about to end looks whether all its connections have.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Carries connections until all have ended, or are to be cut.
 ///
@@ -135,7 +137,8 @@ impl Mine {
         let open =
             || self.desk().map_or(0, |desk| desk.counters.open.load(std::sync::atomic::Ordering::Relaxed));
         while open() > 0 {
-            self.over.notified().await;
+            // Whoever counted one here that it then kept does not tell.
+            let _ = timeout(LOOK, self.over.notified()).await;
         }
     }
 }
@@ -196,9 +199,15 @@ async fn accept(mine: Arc<Mine>, listener: AsyncFd<TcpListener>, mut phase: watc
         }
     }
     // What waits in the queue would be reset if no other process holds the socket.
-    while let Ok(accepted) = accept_one(listener.get_ref()) {
-        mine.shared.reserve_regardless();
-        mine.place(accepted);
+    loop {
+        match accept_one(listener.get_ref()) {
+            Ok(accepted) => {
+                mine.shared.reserve_regardless();
+                mine.place(accepted);
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) => break,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, net::IpAddr, sync::Arc};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -31,14 +31,9 @@ impl fmt::Debug for Material {
 /// Why PEM files make no TLS configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum BadMaterial {
-    /// A file is not PEM.
-    #[error("the {what} is not PEM: {cause}")]
-    Pem {
-        /// Which file.
-        what: &'static str,
-        /// What was found.
-        cause: pem::Error,
-    },
+    /// A file is not PEM. Why not is not told: of a key in one line the error would quote all of it.
+    #[error("the {0} is not PEM")]
+    Pem(&'static str),
     /// A file has nothing of the kind in it.
     #[error("the {0} is not PEM, or holds no certificate")]
     Empty(&'static str),
@@ -177,8 +172,7 @@ pub fn configuration(material: &Material) -> Result<(Arc<ServerConfig>, Identity
     let provider = Arc::new(ring::default_provider());
     let chain = certificates("certificate", &material.certificate)?;
     let identity = Identity::of(chain.first().ok_or(BadMaterial::Empty("certificate"))?)?;
-    let key = PrivateKeyDer::from_pem_slice(&material.key)
-        .map_err(|cause| BadMaterial::Pem { what: "private key", cause })?;
+    let key = PrivateKeyDer::from_pem_slice(&material.key).map_err(|_| BadMaterial::Pem("private key"))?;
     provider.key_provider.load_private_key(key.clone_key()).map_err(BadMaterial::Key)?;
     let builder =
         ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
@@ -193,7 +187,7 @@ pub fn configuration(material: &Material) -> Result<(Arc<ServerConfig>, Identity
 
 fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadMaterial> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let chain = chain.map_err(|cause| BadMaterial::Pem { what, cause })?;
+    let chain = chain.map_err(|_| BadMaterial::Pem(what))?;
     if chain.is_empty() { Err(BadMaterial::Empty(what)) } else { Ok(chain) }
 }
 

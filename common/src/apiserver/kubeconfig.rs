@@ -138,6 +138,9 @@ fn way_to(folder: &Path, entry: &mut Section, user: User) -> anyhow::Result<Way>
         bail!("it has proxy-url, which is not supported: take an address that is reached directly");
     }
     let server = text(entry, "server")?.context("it has no server")?;
+    if server.contains('@') {
+        bail!("its server has a user in it, which is not supported: who asks is said in the user's entry");
+    }
     Ok(Way {
         server: server.parse().context("its server is not a URL")?,
         tls_name: text(entry, "tls-server-name")?,
@@ -314,6 +317,7 @@ mod tests {
             ("{}", USER, "cluster b: it has no server"),
             ("", USER, "there is no cluster b, which context here has"),
             ("{server: 'https://a'}", USER, "cluster b: it is not said which CA"),
+            ("{server: 'https://hunter2@a', certificate-authority: ca}", USER, "its server has a user in it"),
             ("{server: 'a b', certificate-authority: ca}", USER, "cluster b: its server is not a URL: "),
             ("{server: 'https://a', certificate-authority: /none}", USER, "cluster b: cannot read /none: "),
             (

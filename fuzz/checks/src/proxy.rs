@@ -88,6 +88,7 @@ pub fn proxy_config(data: &[u8]) {
     for line in &lines[2..] {
         let (_, value) = line.split_once(": ").unwrap();
         // What is said elsewhere as well is no secret.
-        assert!(value.len() < 12 || text.matches(value).count() != 1 || !shown.contains(value), "{shown}");
+        let is_said = lines[1].contains(value) || text.matches(value).count() != 1;
+        assert!(is_said || value.len() < 12 || !shown.contains(value), "{shown}");
     }
 }

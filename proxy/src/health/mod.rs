@@ -121,13 +121,14 @@ async fn keep_checking(
     // Whether this check was asked for by a connection, and how many before it were.
     let (mut is_asked, mut asked) = (false, 0_u32);
     let mut current = settings.borrow_and_update().clone();
-    // Whoever has just started waits for an answer.
-    let first = if shared.has_answered() {
-        decide::first(current.interval, fastrand::f64())
-    } else {
-        decide::soon(current.interval, 0, fastrand::f64())
-    };
-    let mut due = Instant::now() + first;
+    // Whoever has just started waits for an answer, less and less eagerly.
+    let mut tries = 0_u32;
+    let mut due = Instant::now()
+        + if shared.has_answered() {
+            decide::first(current.interval, fastrand::f64())
+        } else {
+            decide::soon(current.interval, tries, fastrand::f64())
+        };
     loop {
         tokio::select! {
             () = sleep_until(due) => {}
@@ -140,7 +141,7 @@ async fn keep_checking(
             }
             () = changed(&mut settings) => {
                 current = settings.borrow_and_update().clone();
-                due = Instant::now() + decide::first(current.interval, fastrand::f64());
+                due = due.min(Instant::now() + decide::first(current.interval, fastrand::f64()));
                 continue;
             }
         }
@@ -148,15 +149,19 @@ async fn keep_checking(
         let protocol = shared.settings.load_full();
         let found = check(endpoint.address, &protocol.protocol, &current, &trust).await;
         due = Instant::now() + decide::next(current.interval, fastrand::f64());
+        if found == Found::Good {
+            shared.note_answer();
+        }
+        if !shared.has_answered() {
+            tries = tries.saturating_add(1);
+            due = due.min(Instant::now() + decide::soon(current.interval, tries, fastrand::f64()));
+        }
         if let Found::Nothing(error) = &found
             && !troubled
         {
             tracing::warn!(error, "cannot check endpoints at the moment");
         }
         troubled = matches!(found, Found::Nothing(_));
-        if found == Found::Good {
-            shared.note_answer();
-        }
         apply(&endpoint, row.take(&found, endpoint.is_healthy()), found);
     }
 }

@@ -83,7 +83,10 @@ impl<'a> Direction<'a> {
                 return Poll::Ready(self.look_at_sender(context, way.from));
             }
             match self.deliver(context, way) {
-                Poll::Ready(delivered) => delivered.map_err(Broken::Receiver)?,
+                Poll::Ready(delivered) => {
+                    delivered.map_err(Broken::Receiver)?;
+                    self.trouble = None;
+                }
                 Poll::Pending => {
                     self.look_at_sender(context, way.from)?;
                     return Poll::Pending;
@@ -139,7 +142,7 @@ impl<'a> Direction<'a> {
                 return Poll::Ready(Ok(0));
             }
             // The last bytes and the end fit into one packet.
-            let more = read < buffer.len() && has_closed(way.from, context);
+            let more = read < buffer.len() && has_ended(way.from, context);
             let written = socket::write(way.to, bytes, more).map_err(Broken::Receiver)?;
             self.count(written, way);
             self.waiting = Waiting::new(bytes.get(written..).unwrap_or_default());
@@ -153,9 +156,15 @@ impl<'a> Direction<'a> {
     }
 }
 
-/// Whether it is known already that nothing more comes from a socket.
-fn has_closed(socket: &TcpStream, context: &mut Context<'_>) -> bool {
-    // Mostly it isn't, and to ask that is cheaper.
-    socket.poll_read_ready(context).is_ready()
-        && matches!(pin!(socket.ready(Interest::READABLE)).poll(context), Poll::Ready(Ok(ready)) if ready.is_read_closed())
+/// Whether it is known already that an orderly end comes next from a socket. A reset would take with it what the kernel
+/// was told to hold back.
+fn has_ended(socket: &TcpStream, context: &mut Context<'_>) -> bool {
+    // Mostly nothing is, and to ask that is cheaper.
+    if socket.poll_read_ready(context).is_pending() {
+        return false;
+    }
+    match pin!(socket.ready(Interest::READABLE | Interest::ERROR)).poll(context) {
+        Poll::Ready(Ok(ready)) => ready.is_read_closed() && !ready.is_error(),
+        _ => false,
+    }
 }

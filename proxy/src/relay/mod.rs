@@ -51,8 +51,9 @@ impl<'a> Relay<'a> {
         (self.out.moved, self.back.moved)
     }
 
-    /// Moves what can be moved, and counts it: from the client, and to the client. When it is over, and somebody broke it, the other side is reset as well. Both sockets
-    /// are to be closed then, which is how the side that ended first learns of the other's end.
+    /// Moves what can be moved, and counts it: from the client, and to the client. When it is over, and somebody broke it,
+    /// the other side is reset as well. Both sockets are to be closed then, which is how the side that ended first learns
+    /// of the other's end.
     pub fn poll(&mut self, context: &mut Context<'_>, [sent, received]: &[AtomicU64; 2]) -> Poll<End> {
         let (client, upstream) = (self.client, self.upstream);
         let of_out = {

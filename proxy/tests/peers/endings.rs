@@ -133,3 +133,20 @@ fn no_endpoint_is_a_reset() {
     assert_eq!(dial(LISTEN).read(&mut [0]).unwrap_err().kind(), ConnectionReset);
     proxy.wait_for_metric("apiserver_proxy_connections_total{result=\"unreachable\"}", 1);
 }
+
+#[test]
+fn the_last_bytes_before_a_reset_arrive() {
+    let (proxy, listener) = Proxy::before_listener(&[]);
+    for turn in 0..200 {
+        let (client, server) = pair(&listener);
+        let (mut first, mut second) = if turn % 2 == 0 { (client, server) } else { (server, client) };
+        // An answer to a request that was not read to its end: both come at once.
+        first.write_all(b"last").unwrap();
+        reset(first);
+        let mut last = [0; 4];
+        second.read_exact(&mut last).unwrap_or_else(|error| panic!("turn {turn}: {error}"));
+        assert_eq!(&last, b"last");
+        hears_reset(&second);
+    }
+    proxy.wait_for_metric("apiserver_proxy_connections_open", 0);
+}

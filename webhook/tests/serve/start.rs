@@ -43,6 +43,11 @@ fn files_that_cannot_be_used() {
     fails_with(&mut command, &["tls.crt", "holds no certificate"]);
     let (_folder, mut command) = with_files(write("tls.key", String::new()));
     fails_with(&mut command, &["private key is not PEM"]);
+    let in_one_line = Authority::new("other").issue(1).key.replace('\n', " ");
+    let (_folder, mut command) = with_files(write("tls.key", in_one_line));
+    // And no more than that: not what was there instead.
+    fails_with(&mut command, &["private key is not PEM"]);
+    assert!(Running::start(&mut command).wait().1.lines().all(|line| line.len() < 300));
     let (_folder, mut command) = with_files(|_| {});
     fails_with(command.arg("--client-ca-name=ca.crt"), &["cannot read", "ca.crt"]);
     let (_folder, mut command) = with_files(write("ca.crt", "nonsense".to_owned()));
