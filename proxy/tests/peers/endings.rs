@@ -32,6 +32,16 @@ fn hears_reset(stream: &TcpStream) {
     assert!(matches!(error.kind(), ConnectionReset | io::ErrorKind::BrokenPipe), "{error}");
 }
 
+/// With the client first and with the server first, so many times each; all connections have ended then.
+fn each_way(times: usize, ending: impl Fn(TcpStream, TcpStream)) {
+    let (proxy, listener) = Proxy::before_listener(&[]);
+    for client_first in [true, false].repeat(times) {
+        let (client, server) = pair(&listener);
+        if client_first { ending(client, server) } else { ending(server, client) }
+    }
+    proxy.wait_for_metric("apiserver_proxy_connections_open", 0);
+}
+
 #[test]
 fn each_half_ends_for_itself() {
     let (proxy, listener) = Proxy::before_listener(&[]);
@@ -73,46 +83,34 @@ fn resets_are_carried() {
 
 #[test]
 fn resets_are_carried_while_bytes_wait() {
-    let (proxy, listener) = Proxy::before_listener(&[]);
-    for client_first in [true, false] {
-        let (client, server) = pair(&listener);
-        let (mut first, second) = if client_first { (client, server) } else { (server, client) };
+    each_way(1, |mut first, second| {
         // The other side does not read.
         stuff(&mut first);
         reset(first);
         hears_reset(&second);
-    }
-    proxy.wait_for_metric("apiserver_proxy_connections_open", 0);
+    });
 }
 
 #[test]
 fn resets_are_carried_after_an_end() {
-    let (proxy, listener) = Proxy::before_listener(&[]);
-    for client_first in [true, false] {
-        let (client, server) = pair(&listener);
-        let (first, mut second) = if client_first { (client, server) } else { (server, client) };
+    each_way(1, |first, mut second| {
         first.shutdown(Shutdown::Write).unwrap();
         assert_eq!(second.read(&mut [0]).unwrap(), 0);
         reset(first);
         // It says nothing, so that nothing but the reset itself can tell.
         hears_reset(&second);
-    }
-    proxy.wait_for_metric("apiserver_proxy_connections_open", 0);
+    });
 }
 
 #[test]
 fn who_is_gone_altogether_resets_what_still_comes() {
-    let (proxy, listener) = Proxy::before_listener(&[]);
-    for client_first in [true, false] {
-        let (client, server) = pair(&listener);
-        let (first, mut second) = if client_first { (client, server) } else { (server, client) };
+    each_way(1, |first, mut second| {
         drop(first);
         assert_eq!(second.read(&mut [0]).unwrap(), 0);
         // As without a proxy: the first write is taken, and answered by a reset.
         second.write_all(b"anybody there?").unwrap();
         hears_reset(&second);
-    }
-    proxy.wait_for_metric("apiserver_proxy_connections_open", 0);
+    });
 }
 
 #[test]
@@ -136,17 +134,13 @@ fn no_endpoint_is_a_reset() {
 
 #[test]
 fn the_last_bytes_before_a_reset_arrive() {
-    let (proxy, listener) = Proxy::before_listener(&[]);
-    for turn in 0..200 {
-        let (client, server) = pair(&listener);
-        let (mut first, mut second) = if turn % 2 == 0 { (client, server) } else { (server, client) };
+    each_way(100, |mut first, mut second| {
         // An answer to a request that was not read to its end: both come at once.
         first.write_all(b"last").unwrap();
         reset(first);
         let mut last = [0; 4];
-        second.read_exact(&mut last).unwrap_or_else(|error| panic!("turn {turn}: {error}"));
+        second.read_exact(&mut last).unwrap();
         assert_eq!(&last, b"last");
         hears_reset(&second);
-    }
-    proxy.wait_for_metric("apiserver_proxy_connections_open", 0);
+    });
 }
